@@ -1,0 +1,54 @@
+"""The commands as Python functions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pennyweight.budget.plan import Plan
+from pennyweight.pipeline.planning import plan_recipe
+from pennyweight.pipeline.run import Outcome, train_recipe
+from pennyweight.recipe import Recipe
+from pennyweight.recipe_files import build_recipe, load_recipe
+
+
+def plan(recipe: str | Recipe, **changes: Mapping[str, Any]) -> Plan:
+    """Count what a recipe would train, before any weight is read.
+
+    Args:
+        recipe: a shipped name, a path of a TOML file, or a `Recipe`.
+        changes: by section, what to change: ``adapters={"rank": 4}``.
+
+    Raises:
+        InputError: unknown recipe, key, backbone or matrix.
+        BudgetError: ``rank = "fill"`` and not even rank 1 fits. Ask ``.within_budget`` of the plan returned.
+    """
+    return plan_recipe(changed(recipe, changes))
+
+
+def train(recipe: str | Recipe, out: str | Path, *, resume: bool = False, **changes: Mapping[str, Any]) -> Outcome:
+    """Train a recipe into the classifier folder ``out``.
+
+    Args:
+        recipe: a shipped name, a path of a TOML file, or a `Recipe`.
+        out: new or empty folder, unless resuming.
+        resume: go on with the run that ``out`` holds.
+        changes: by section, what to change: ``data={"source": "mine.csv", "test": None}``.
+
+    Raises:
+        InputError: anything given that cannot be used.
+        BudgetError: the plan is over its budget; nothing was loaded.
+        RunError: the machine failed.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
+    """
+    return train_recipe(changed(recipe, changes), out, resume=resume)
+
+
+def changed(recipe: str | Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+    """A recipe with some keys changed, validated anew; raises InputError as reading one does."""
+    base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
+    table = base.model_dump(mode="json")
+    for section, keys in changes.items():
+        table[section] = {**table.get(section, {}), **keys}
+    return build_recipe(table)

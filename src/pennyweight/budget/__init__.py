@@ -1,0 +1,1 @@
+"""Parameters counted and allotted from a backbone's configuration alone: no weight is read."""

@@ -1,0 +1,90 @@
+"""What an architecture offers to adapt, read off torch's meta device: no weight is read or allocated."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pennyweight.budget.selectors import Matrix
+from pennyweight.errors import InputError
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The shapes of one backbone with one number of classes."""
+
+    model_type: str
+    prefix: str
+    """Name of the base model inside the task model, such as ``roberta``."""
+    hidden: int
+    layers: int
+    matrices: tuple[Matrix, ...]
+    """Every linear map of the encoder; the pooler, which feeds the stock head alone, is not among them."""
+    stock_head: int
+    """Parameters of the architecture's own classification head."""
+    head_modules: tuple[str, ...]
+    """Top-level names of that head's modules, as PEFT's ``modules_to_save`` wants them."""
+    total: int
+    """Parameters of the base model, all frozen."""
+
+
+def make_config(config: Mapping[str, Any], **changes: Any) -> Any:
+    """A Transformers configuration object from the contents of a config.json; no remote code is ever run.
+
+    Raises:
+        InputError: Transformers does not know the model type.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    model_type = config["model_type"]
+    if model_type not in CONFIG_MAPPING:
+        raise InputError(f"backbone of type {model_type!r}: Transformers does not know this architecture")
+    known = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "id2label", "label2id")}
+    return AutoConfig.for_model(model_type, **{**known, **changes})
+
+
+def read_architecture(config: Mapping[str, Any], *, classes: int) -> Architecture:
+    """Build the architecture on the meta device and read its shapes.
+
+    Args:
+        config: the contents of config.json, with its ``model_type``.
+        classes: number of labels, which the stock head's size depends on.
+
+    Raises:
+        InputError: the architecture has no sequence-classification form in Transformers.
+    """
+    import torch
+    from transformers import AutoModelForSequenceClassification
+
+    try:
+        with torch.device("meta"):
+            model = AutoModelForSequenceClassification.from_config(make_config(config, num_labels=classes))
+    except (ValueError, KeyError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"backbone of type {config['model_type']!r} cannot classify sequences: {reason}") from None
+    base = model.base_model
+    prefix = model.base_model_prefix
+    matrices = tuple(
+        Matrix(name=name, fan_in=module.in_features, fan_out=module.out_features, layer=layer_of(name))
+        for name, module in base.named_modules()
+        if isinstance(module, torch.nn.Linear) and "pooler" not in name.split(".")
+    )
+    head = {name: child for name, child in model.named_children() if name != prefix}
+    return Architecture(
+        model_type=config["model_type"],
+        prefix=prefix,
+        hidden=model.config.hidden_size,
+        layers=1 + max((matrix.layer for matrix in matrices if matrix.layer is not None), default=-1),
+        matrices=matrices,
+        stock_head=sum(parameter.numel() for child in head.values() for parameter in child.parameters()),
+        head_modules=tuple(name for name, child in head.items() if any(True for _ in child.parameters())),
+        total=sum(parameter.numel() for parameter in base.parameters()),
+    )
+
+
+def layer_of(name: str) -> int | None:
+    """The layer index in a dotted module name: its first whole-number part."""
+    found = re.search(r"(?:^|\.)(\d+)(?:\.|$)", name)
+    return int(found.group(1)) if found else None

@@ -1,0 +1,181 @@
+"""The artifact: a folder that predicts by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from pennyweight.data.batches import tokenise
+from pennyweight.data.cleaning import clean
+from pennyweight.data.windows import windows
+from pennyweight.errors import InputError
+from pennyweight.evaluation.metrics import Metrics, StreamingMetrics, log_softmax
+from pennyweight.files import write_bytes, write_text
+from pennyweight.manifest import MANIFEST, Manifest, file_digest, read_manifest, require_unaltered
+
+if TYPE_CHECKING:
+    from pennyweight.model.backbone import BackboneFiles
+    from pennyweight.model.network import Network
+
+WINDOW = 2048
+
+
+class Classifier:
+    """A trained text classifier: frozen backbone, adapters, head, labels and temperature."""
+
+    def __init__(self, manifest: Manifest, network: Network, tokenizer: Any) -> None:
+        """Put the parts together; `Classifier.load` does so from a folder."""
+        self.manifest = manifest
+        self._network = network
+        self._tokenizer = tokenizer
+
+    @classmethod
+    def load(cls, folder: str | Path, *, backbone: str | None = None, device: str | None = None) -> Self:
+        """Open a classifier folder.
+
+        Args:
+            folder: what ``pennyweight train --out`` wrote.
+            backbone: folder or Hub id where the backbone now lives, if not where it was at training.
+            device: ``cpu``, ``cuda`` …; none: the accelerator where there is one.
+
+        Raises:
+            InputError: not a classifier folder, a newer format, damaged or altered weights, or a backbone whose width
+                or digest is not that of training.
+            RunError: the Hub cannot be reached.
+        """
+        import torch
+
+        from pennyweight.model.backbone import find_backbone, load_tokenizer
+        from pennyweight.model.device import choose_machine
+        from pennyweight.model.network import HeadShape, open_network
+
+        path = Path(folder)
+        manifest = read_manifest(path)
+        require_unaltered(path, manifest)
+        record = manifest.backbone
+        files = find_backbone(backbone or record.name, revision=record.revision if backbone is None else None)
+        _require_same_backbone(files, manifest, path)
+        machine = choose_machine(
+            precision=record.precision,
+            attention=record.attention,
+            device=torch.device(device) if device else None,
+        )
+        head = HeadShape(
+            kind=manifest.head.kind,
+            classes=len(manifest.labels),
+            pooling=manifest.head.pooling or "mean",
+            rank=manifest.head.rank,
+        )
+        network = open_network(files, machine, folder=path, head=head, hidden=record.hidden_size)
+        return cls(manifest, network, load_tokenizer(files, add_prefix_space=manifest.text.add_prefix_space))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names in index order."""
+        return self.manifest.labels
+
+    def logits(self, texts: Sequence[str]) -> np.ndarray:
+        """Raw logits, fp32 [texts, classes], before the temperature."""
+        from pennyweight.model.inference import compute_logits
+
+        if isinstance(texts, str):
+            raise InputError("give a list of texts, not one text: predict([text])")
+        cleaned = [clean(text, self.manifest.text.cleaning) for text in texts]
+        table = tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
+        pad_id = self._tokenizer.pad_token_id
+        return compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
+
+    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
+        """Calibrated probabilities, float64 [texts, classes]; each row sums to 1."""
+        return self.probabilities(self.logits(texts))
+
+    def predict(self, texts: Sequence[str]) -> list[str]:
+        """The most probable label of each text."""
+        return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        """Softmax of logits at the classifier's temperature, [n, classes]."""
+        return np.exp(log_softmax(logits, self.manifest.temperature))
+
+    def evaluate(self, texts: Iterable[str], labels: Iterable[str | int], *, resamples: int = 1000) -> Metrics:
+        """Metrics over labelled texts, read as a stream.
+
+        Args:
+            texts: raw texts.
+            labels: the true label of each, by name or by index.
+            resamples: bootstrap resamples behind the intervals of F1.
+
+        Raises:
+            InputError: a label that this classifier does not know, or no text at all.
+        """
+        metrics = StreamingMetrics(self.labels, temperature=self.manifest.temperature)
+        for window in windows(zip(texts, labels, strict=True), WINDOW):
+            indices = np.array([self._index(label) for _, label in window])
+            metrics.update(self.logits([text for text, _ in window]), indices)
+        return metrics.result(resamples=resamples)
+
+    def _index(self, label: str | int) -> int:
+        if isinstance(label, str) and label in self.labels:
+            return self.labels.index(label)
+        if not isinstance(label, str) and 0 <= label < len(self.labels):
+            return int(label)
+        raise InputError(f"label {label!r} is not one of this classifier's: {', '.join(self.labels)}")
+
+
+def _require_same_backbone(files: BackboneFiles, manifest: Manifest, folder: Path) -> None:
+    record = manifest.backbone
+    width = files.config.get("hidden_size", files.config.get("dim"))
+    if width != record.hidden_size:
+        raise InputError(
+            f"{folder}: trained on {record.name} of width {record.hidden_size}, but backbone {files.name} has width {width}; "
+            f"give the backbone it was trained on"
+        )
+    if files.digest != record.weights_sha256:
+        raise InputError(
+            f"{folder}: wrong weights digest: backbone {files.name} has SHA-256 {files.digest}, the classifier was trained "
+            f"on {record.weights_sha256}; give the backbone it was trained on"
+        )
+    if files.tokenizer_digest != record.tokenizer_sha256:
+        raise InputError(f"{folder}: the tokenizer of backbone {files.name} is not the one the classifier was trained with")
+
+
+def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manifest:
+    """Write a classifier folder; ``classifier.json`` comes last, so that a folder without it is not a classifier.
+
+    Args:
+        folder: where to; made if need be.
+        network: the trained network.
+        manifest: what to record; its ``files`` are filled in here.
+
+    Returns:
+        The manifest as written.
+
+    Raises:
+        RunError: a file cannot be written.
+    """
+    from safetensors.torch import save
+
+    metadata = {"format": "pt"}
+    write_bytes(folder / "adapter_model.safetensors", save(network.adapter_tensors(), metadata=metadata))
+    written = ["adapter_model.safetensors"]
+    if network.head is not None:
+        write_bytes(folder / "head.safetensors", save(network.head_tensors(), metadata=metadata))
+        written.append("head.safetensors")
+    base = manifest.backbone.hub_id or manifest.backbone.name
+    write_text(folder / "adapter_config.json", network.adapter_config(base_model=base))
+    written.append("adapter_config.json")
+    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in written}})
+    write_text(folder / "README.md", model_card(complete))
+    write_text(folder / MANIFEST, complete.model_dump_json(indent=2) + "\n")
+    return complete
+
+
+def model_card(manifest: Manifest) -> str:
+    """The Hub's README.md of a classifier: front matter, result, use."""
+    from jinja2 import Environment, PackageLoader
+
+    environment = Environment(loader=PackageLoader("pennyweight", "."), trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    return environment.get_template("model_card.md.j2").render(card=manifest)

@@ -1,0 +1,211 @@
+"""The command: one short function per subcommand, which parses, calls one function and prints.
+
+Nothing heavy is imported before it is needed: ``--help`` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn
+
+import typer
+
+from pennyweight.errors import InputError, PennyweightError
+
+app = typer.Typer(
+    help="Plan, train, judge and use text classifiers that weigh what you say they may weigh.",
+    epilog="--debug anywhere shows a traceback with an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
+Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
+Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key of the recipe.")]
+BackboneName = Annotated[str | None, typer.Option("--backbone", help="Alias, Hub id or folder.")]
+BudgetSize = Annotated[int | None, typer.Option("--budget", help="Most trainable parameters.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Source = Annotated[str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")]
+BadRow = Annotated[str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")]
+TextColumns = Annotated[str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")]
+LabelColumn = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Label column of the data.")]
+
+
+@app.command()
+def plan(
+    recipe: RecipeName,
+    backbone: BackboneName = None,
+    budget: BudgetSize = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count what a recipe would train, before anything is downloaded; exit 1 if it is over budget."""
+    from pennyweight.pipeline.planning import plan_recipe
+    from pennyweight.recipe_files import load_recipe
+
+    counted = plan_recipe(load_recipe(recipe, changes=_changes(changes, backbone=backbone, budget=budget)))
+    if as_json:
+        _print_json(counted.as_dict())
+    else:
+        from pennyweight.tables import plan_table
+
+        plan_table(counted)
+    counted.require_within_budget()
+
+
+@app.command()
+def train(
+    recipe: RecipeName,
+    out: Annotated[Path, typer.Option("--out", help="New folder for the classifier.")],
+    data: Annotated[str | None, typer.Option("--data", help="Train on this source instead of the recipe's.")] = None,
+    backbone: BackboneName = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    on_bad_row: BadRow = None,
+    changes: Changes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a recipe into a classifier folder."""
+    from pennyweight.recipe_files import load_recipe
+
+    extra = _changes(changes, backbone=backbone, data=data, on_bad_row=on_bad_row)
+    chosen = load_recipe(recipe, changes=extra)
+
+    from pennyweight.pipeline.run import train_recipe
+
+    outcome = train_recipe(chosen, out, resume=resume)
+    if outcome.judgement is None:
+        return
+    if as_json:
+        _print_json(outcome.as_dict())
+    else:
+        from pennyweight.tables import training_summary
+
+        training_summary(outcome)
+
+
+@app.command()
+def evaluate(
+    classifier: Folder,
+    data: Source,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a report.")] = None,
+    backbone: BackboneName = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    on_bad_row: BadRow = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a classifier on labelled data."""
+    from pennyweight.classifier import Classifier
+    from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
+
+    loaded = Classifier.load(classifier, backbone=backbone)
+    schema = schema_of_classifier(loaded, text=_listed(text), label=label, on_bad_row=_bad_row(on_bad_row))
+    judgement = evaluate_source(loaded, data, out=out, schema=schema)
+    if as_json:
+        _print_json(judgement.as_dict())
+    else:
+        from pennyweight.tables import metrics_table
+
+        metrics_table(judgement)
+
+
+@app.command()
+def predict(
+    classifier: Folder,
+    data: Source,
+    out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .tsv, .jsonl or .parquet.")],
+    columns: Annotated[
+        str | None,
+        typer.Option(help="NAME=FIELD,… with FIELD one of index, row, text, label, label_id, confidence, probabilities, column:NAME."),
+    ] = None,
+    backbone: BackboneName = None,
+    text: TextColumns = None,
+    on_bad_row: BadRow = None,
+) -> None:
+    """Predict a file as a stream, in order."""
+    from pennyweight.data.writers import check_format
+    from pennyweight.pipeline.predicting import parse_columns
+
+    check_format(out)
+    chosen = parse_columns(columns) if columns else None
+
+    from pennyweight.classifier import Classifier
+    from pennyweight.pipeline.predicting import predict_source
+
+    loaded = Classifier.load(classifier, backbone=backbone)
+    done = predict_source(loaded, data, out, columns=chosen, text=_listed(text), on_bad_row=_bad_row(on_bad_row))
+    skipped = f", {len(done.skipped)} skipped" if done.skipped else ""
+    print(f"{done.rows:,} rows predicted{skipped}: {out}", file=sys.stderr)
+
+
+@app.command()
+def recipes(as_json: AsJson = False) -> None:
+    """List the shipped recipes."""
+    from pennyweight.recipe_files import shipped_recipes
+
+    known = shipped_recipes()
+    if as_json:
+        _print_json({"recipes": [{"name": name, "description": text} for name, text in known.items()]})
+        return
+    width = max(map(len, known))
+    for name, text in known.items():
+        typer.echo(f"{name:{width}}  {text}")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; an error meant for the user becomes one line and an exit code (2 input, 1 refused or failed)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app([one for one in given if one != "--debug"])
+    except PennyweightError as error:
+        _fail(str(error), error.exit_code, debug=debug)
+    except (OSError, MemoryError) as error:
+        _fail(f"the machine failed: {error or 'out of memory'}", 1, debug=debug)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"pennyweight: {' '.join(message.split())}", file=sys.stderr)
+    sys.exit(code)
+
+
+def _changes(
+    changes: list[str] | None,
+    *,
+    backbone: str | None = None,
+    budget: int | None = None,
+    data: str | None = None,
+    on_bad_row: str | None = None,
+) -> list[str]:
+    """Flags as changes of the recipe, before those of --set, which win."""
+    flags: dict[str, Any] = {
+        "backbone.name": backbone,
+        "budget.parameters": budget,
+        "data.source": data,
+        "data.on_bad_row": on_bad_row,
+    }
+    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    if data is not None:
+        given.append("data.test=none")  # the recipe's own test data belongs to its own source
+    return given + (changes or [])
+
+
+def _listed(text: str | None) -> tuple[str, ...] | None:
+    return tuple(text.split(",")) if text else None
+
+
+def _bad_row(word: str | None) -> Literal["stop", "skip"]:
+    if word not in (None, "stop", "skip"):
+        raise InputError(f"--on-bad-row {word}: say stop or skip")
+    return "skip" if word == "skip" else "stop"
+
+
+def _print_json(content: dict[str, Any]) -> None:
+    print(json.dumps(content, ensure_ascii=False))

@@ -1,0 +1,81 @@
+"""What a person sees while work goes on: a Rich progress bar on a terminal, plain lines elsewhere; all on stderr."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+class Speaker:
+    """Says lines and shows progress; silent in all processes but the first."""
+
+    def __init__(self, *, enabled: bool = True) -> None:
+        self.enabled = enabled
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+    def say(self, line: str) -> None:
+        """One line."""
+        if self.enabled:
+            self.console.print(line, markup=False)
+
+    def bar(self, what: str, total: int, *, done: int = 0) -> Bar:
+        """A progress bar over ``total`` units, ``done`` of them already; use it in a ``with``."""
+        return Bar(self, what, total, done)
+
+
+class Bar:
+    """Progress of one long piece of work: how much is done, a short note, the time left."""
+
+    def __init__(self, speaker: Speaker, what: str, total: int, done: int) -> None:
+        self._speaker = speaker
+        self._what = what
+        self._total = total
+        self._begun_at = done
+        self._done = done
+        self._started = self._spoken = time.monotonic()
+        self._progress: Progress | None = None
+        if speaker.enabled and speaker.console.is_terminal:
+            self._progress = Progress(
+                TextColumn(what),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[note]}"),
+                TimeRemainingColumn(),
+                console=speaker.console,
+            )
+            self._task = self._progress.add_task(what, total=total, completed=done, note="")
+
+    def update(self, done: int, note: str) -> None:
+        """``done`` units so far, with a note such as ``loss 0.31, 210 examples/s``."""
+        self._done = done
+        if self._progress is not None:
+            self._progress.update(self._task, completed=done, note=note)
+            return
+        now = time.monotonic()
+        if now - self._spoken >= SECONDS_BETWEEN_LINES:
+            self._spoken = now
+            self._speaker.say(f"{self._what} {done}/{self._total}  {note}  {self._left(now)}")
+
+    def say(self, line: str) -> None:
+        """A line that stays, above the bar."""
+        self._speaker.say(line)
+
+    def _left(self, now: float) -> str:
+        fresh = self._done - self._begun_at
+        seconds = (now - self._started) / fresh * (self._total - self._done) if fresh else 0.0
+        return f"{seconds:.0f} s left"
+
+    def __enter__(self) -> Self:
+        if self._progress is not None:
+            self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if self._progress is not None:
+            self._progress.stop()

@@ -1,0 +1,32 @@
+"""What may go wrong, in the user's words: each message is one line and carries its remedy.
+
+The command line prints the message alone and exits with ``exit_code``; a traceback is shown only with ``--debug``.
+"""
+
+from __future__ import annotations
+
+
+class PennyweightError(Exception):
+    """Root of every error that is meant for the user: a run that was refused or that failed (exit code 1)."""
+
+    exit_code = 1
+
+
+class InputError(PennyweightError):
+    """What the user gave cannot be used: a flag, a recipe key, a column, a row, a folder (exit code 2)."""
+
+    exit_code = 2
+
+
+class BudgetError(PennyweightError):
+    """A plan needs more trainable parameters than its budget allows (exit code 1)."""
+
+
+class RunError(PennyweightError):
+    """The machine failed, not the input: a full disk, a lost connection, a count that does not add up (exit code 1)."""
+
+
+class Interrupted(PennyweightError):
+    """Training was asked to stop, by Ctrl-C or SIGTERM, and has saved a checkpoint (exit code 130)."""
+
+    exit_code = 130

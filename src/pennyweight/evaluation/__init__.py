@@ -1,0 +1,1 @@
+"""From predictions to statements one may rely on."""

@@ -1,0 +1,266 @@
+"""One self-contained page that says how good a classifier is, on what, and how it came about."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from pennyweight.evaluation import plots
+from pennyweight.evaluation.drawing import as_svg, short
+from pennyweight.evaluation.metrics import Metrics
+from pennyweight.evaluation.toml_text import as_toml
+from pennyweight.files import write_bytes
+
+_LONGEST_TEXT = 400
+_LONGEST_NAME = 60
+_MOST_CONFUSIONS = 10
+_SMALL_TABLE = 12
+_INSPECTED = (
+    ("items", "", "items"),
+    ("truncated", "truncated_rows", "longer than the model reads, so cut"),
+    ("duplicates", "duplicate_rows", "repeat an earlier item: same text, same label"),
+    ("conflicting", "conflicting_rows", "have a text that occurs with another label too"),
+    ("leaks", "leaked_rows", "have a text that occurs in the evaluation data"),
+)
+"""Figures of an inspection: key, key of the first rows concerned, meaning."""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """An item that was classified wrongly: its row in the evaluated data (from 1) and the probability it was given."""
+
+    row: int
+    text: str
+    label: str
+    predicted: str
+    confidence: float
+
+
+class WorstMistakes:
+    """Keeps the mistakes made with the greatest confidence, a bounded number of them, while items stream past."""
+
+    def __init__(self, capacity: int = 20) -> None:
+        """Keep at most ``capacity`` mistakes, their texts cut to what a report shows."""
+        self._capacity = capacity
+        self._heap: list[tuple[float, int, Mistake]] = []
+
+    def offer(self, *, row: int, text: str, label: str, predicted: str, confidence: float) -> None:
+        """Consider one item; where ``predicted`` equals ``label`` it is no mistake and passes by."""
+        if predicted == label or self._capacity < 1:
+            return
+        rank = (confidence, -row)
+        if len(self._heap) == self._capacity and rank <= self._heap[0][:2]:
+            return
+        entry = (*rank, Mistake(row, _excerpt(text), label, predicted, confidence))
+        if len(self._heap) == self._capacity:
+            heapq.heapreplace(self._heap, entry)
+        else:
+            heapq.heappush(self._heap, entry)
+
+    def ranked(self) -> list[Mistake]:
+        """The mistakes kept, the most confident first; equal confidences by row."""
+        return [mistake for *_, mistake in sorted(self._heap, key=lambda entry: (-entry[0], -entry[1]))]
+
+
+@dataclass(frozen=True)
+class ReportContents:
+    """Everything that a report tells; what is None or empty is left out of the page.
+
+    Attributes:
+        title: the page's heading.
+        metrics: of the evaluated data.
+        evaluated_on: which data that was, as a phrase: "starter, 120 test items".
+        mistakes: wrongly classified items, in the order in which they are to be shown.
+        plan: what ``plan --json`` prints, with ``adapter_bytes`` and ``flops_per_token`` where known.
+        history: the records that training logged, ``{"event": "step" or "validation", "step": …}``.
+        data: the inspection of the training data.
+        recipe: the whole recipe, nested by section.
+        environment: versions, device, dtype, seconds, git state.
+    """
+
+    title: str
+    metrics: Metrics
+    evaluated_on: str
+    mistakes: Sequence[Mistake] = ()
+    plan: Mapping[str, Any] | None = None
+    history: Sequence[Mapping[str, Any]] = ()
+    data: Mapping[str, Any] | None = None
+    recipe: Mapping[str, Any] | None = None
+    environment: Mapping[str, Any] | None = None
+
+
+def write_report(folder: Path, contents: ReportContents) -> Path:
+    """Write ``folder``/metrics.json, plots/*.png and report.html, each whole or not at all; returns the page's path.
+
+    Raises:
+        RunError: the folder cannot be written.
+    """
+    figures = _figures(contents)
+    page = _render(contents, figures)
+    numbers = json.dumps(contents.metrics.as_dict(), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    # Names read from JSON may hold unpaired surrogates, which UTF-8 has no bytes for; \udXXX is right in JSON too.
+    write_bytes(folder / "metrics.json", numbers.encode("utf-8", "backslashreplace"))
+    plots.save_plots(figures, folder / "plots")
+    path = folder / "report.html"
+    write_bytes(path, page.encode("utf-8", "replace"))
+    return path
+
+
+def _figures(contents: ReportContents) -> dict[str, Figure]:
+    """The plots that there is something to draw in, by file name."""
+    events = {record["event"] for record in contents.history}
+    figures = {}
+    if events & {"step", "validation"}:
+        figures["loss"] = plots.loss_curves(contents.history)
+    if "validation" in events:
+        figures["scores"] = plots.score_curves(contents.history)
+    if "step" in events:
+        figures["learning_rate"] = plots.learning_rate_curve(contents.history)
+    figures["confusion"] = plots.confusion_matrix(contents.metrics)
+    figures["reliability"] = plots.reliability_diagram(contents.metrics)
+    figures["predicted_classes"] = plots.predicted_class_bars(contents.metrics)
+    return figures
+
+
+def _render(contents: ReportContents, figures: Mapping[str, Figure]) -> str:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    digits = 1 if contents.metrics.examples < 10_000 else 2
+    environment.filters["percent"] = lambda share: f"{100 * share:.{digits}f}\u202f%"
+    environment.filters["count"] = lambda number: f"{number:,}"
+    environment.filters["name"] = lambda label: short(label, _LONGEST_NAME)
+    environment.filters["bytes"] = _bytes
+    environment.filters["flops"] = _flops
+    return environment.get_template("report.html.j2").render(
+        title=contents.title,
+        metrics=contents.metrics,
+        evaluated_on=contents.evaluated_on,
+        # Drawn by matplotlib, which escapes the class names in it.
+        plots={name: Markup(as_svg(figure)) for name, figure in figures.items()},
+        classes=_classes(contents.metrics),
+        confusions=_confusions(contents.metrics),
+        mistakes=[(mistake, _excerpt(mistake.text)) for mistake in contents.mistakes],
+        plan=contents.plan,
+        shares=_shares(contents.plan) if contents.plan else None,
+        training=_training(contents.history),
+        inspection=_inspection(contents.data) if contents.data else None,
+        recipe=as_toml(contents.recipe) if contents.recipe else None,
+        environment=_rows(contents.environment or {}),
+    )
+
+
+def _classes(metrics: Metrics) -> dict[str, Any]:
+    """The per-class table: in label order where it is short, else the weakest first."""
+    weakest_first = len(metrics.per_class) > _SMALL_TABLE
+    rows = sorted(metrics.per_class, key=lambda one: one.f1.value) if weakest_first else list(metrics.per_class)
+    return {
+        "rows": rows,
+        "weakest_first": weakest_first,
+        "without_width": any(one.support and one.f1.low == one.f1.high for one in rows),
+        "absent": sum(not one.support for one in rows),
+    }
+
+
+def _confusions(metrics: Metrics) -> list[dict[str, Any]]:
+    """The pairs (true, predicted) that are mixed up most often, with their share of the true class."""
+    pairs = [
+        (count, label, predicted, count / sum(row))
+        for label, row in zip(metrics.label_names, metrics.confusion, strict=True)
+        for predicted, count in zip(metrics.label_names, row, strict=True)
+        if count and label != predicted
+    ]
+    ranked = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CONFUSIONS]
+    return [dict(zip(("count", "label", "predicted", "share"), pair, strict=True)) for pair in ranked]
+
+
+def _shares(plan: Mapping[str, Any]) -> dict[str, Any]:
+    """Head, adapters and what is left of the budget, with their widths in a bar in per cent."""
+    budget = plan.get("budget") or plan["trainable"]
+    whole = max(budget, plan["trainable"], 1)
+    parts = [(name, plan["groups"][name], name) for name in ("adapters", "head")]
+    parts.append(("unused", max(0, budget - plan["trainable"]), "free"))
+    return {
+        "used": plan["trainable"] / max(budget, 1),
+        "parts": [
+            {"name": name, "parameters": number, "width": f"{100 * number / whole:.3f}", "kind": kind}
+            for name, number, kind in parts
+            if number
+        ],
+    }
+
+
+def _training(history: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What the records say in one line: steps, epochs, the usual speed; None where nothing was trained."""
+    steps = [record for record in history if record["event"] == "step"]
+    if not steps:
+        return None
+    speeds = [record["examples_per_second"] for record in steps if record.get("examples_per_second")]
+    return {
+        "steps": steps[-1]["step"],
+        "epochs": f"{steps[-1]['epoch']:.3g}" if steps[-1].get("epoch") is not None else None,
+        "speed": f"{median(speeds):,.0f}" if speeds else None,
+        "validated": sum(record["event"] == "validation" for record in history),
+    }
+
+
+def _inspection(data: Mapping[str, Any]) -> dict[str, Any]:
+    """The inspection as class counts, length quantiles, named figures, and the rest as plain rows."""
+    counts = data.get("class_counts") or {}
+    known = {"class_counts", "length_quantiles", *(key for keys in _INSPECTED for key in keys)}
+    return {
+        "class_counts": counts,
+        "largest": max(counts.values(), default=1) or 1,
+        "quantiles": data.get("length_quantiles") or {},
+        "figures": [
+            (data[key], meaning, ", ".join(map(str, data.get(rows) or ())))
+            for key, rows, meaning in _INSPECTED
+            if key in data
+        ],
+        "rest": _rows({key: value for key, value in data.items() if key not in known}),
+    }
+
+
+def _rows(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Keys and values in words; nested values on one line, and nothing for what is None or empty."""
+    rows = ((key.replace("_", " "), _words(value)) for key, value in mapping.items())
+    return [(key, words) for key, words in rows if words]
+
+
+def _words(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {words}" for key, words in _rows(value))
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_words, value))
+    return str(value)
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.2f}\u202fMB" if number >= 1e5 else f"{number / 1e3:.1f}\u202fkB"
+
+
+def _flops(number: float) -> str:
+    return f"{number / 1e6:,.1f}\u202fMFLOP"
+
+
+def _excerpt(text: str) -> str:
+    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + " …"

@@ -1,0 +1,224 @@
+"""Find a backbone, verify its weights, load and freeze it. Weights are safetensors; remote code is never run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from pennyweight.budget.backbones import ALIASES, fetch_from_hub, is_folder, read_config
+from pennyweight.budget.shapes import make_config
+from pennyweight.errors import InputError
+from pennyweight.model.device import Machine
+
+HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
+
+
+@dataclass(frozen=True)
+class BackboneFiles:
+    """A backbone's files on this machine, and what identifies them."""
+
+    name: str
+    folder: Path
+    config: Mapping[str, Any]
+    digest: str
+    """SHA-256 of the weight file; of several, of their digests in name order."""
+    tokenizer_digest: str
+    """SHA-256 of tokenizer.json, or of the vocabulary files where there is none."""
+
+
+def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
+    """Locate a backbone by alias, Hub id or folder, fetching it where need be, and take its digests.
+
+    Raises:
+        InputError: unknown name, missing or non-safetensors weights, or weights other than those published.
+        RunError: the Hub cannot be reached.
+    """
+    folder = _locate(name, revision)
+    config = read_config(name, revision=revision)
+    weights = sorted(folder.glob("model*.safetensors"))
+    if not weights:
+        raise InputError(
+            f"backbone {name}: no model.safetensors in {folder}; only safetensors are read, convert pickled weights first"
+        )
+    digest = _digest(weights)
+    expected = ALIASES[name].digest if name in ALIASES else None
+    if expected is not None and digest != expected:
+        raise InputError(
+            f"backbone {name}: wrong weights digest: {weights[0]} has SHA-256 {digest}, published is {expected}; "
+            f"remove the file and fetch it again"
+        )
+    tokenizer = [folder / "tokenizer.json"] if (folder / "tokenizer.json").exists() else _vocabulary(folder)
+    if not tokenizer:
+        raise InputError(f"backbone {name}: no tokenizer.json in {folder}; put the backbone's tokenizer beside its weights")
+    return BackboneFiles(name=name, folder=folder, config=config, digest=digest, tokenizer_digest=_digest(tokenizer))
+
+
+def load_backbone(
+    files: BackboneFiles, machine: Machine, *, stock_head_classes: int | None, keep_dropout: bool, head_dropout: float | None
+) -> Any:
+    """Load the pretrained encoder, frozen, in the machine's dtype.
+
+    Args:
+        files: what `find_backbone` found.
+        machine: device, dtype and attention.
+        stock_head_classes: number of classes of the architecture's own head; none: the bare encoder without a pooler.
+        keep_dropout: keep the encoder's own dropout probabilities; otherwise they are set to 0.
+        head_dropout: dropout of the stock head; none: the architecture's own.
+
+    Returns:
+        A Transformers model whose parameters all have ``requires_grad = False``; a stock head is freshly initialised.
+
+    Raises:
+        InputError: damaged weights, weights that do not fit the configuration, or parts of the encoder missing.
+    """
+    from transformers import AutoModel, AutoModelForSequenceClassification
+
+    changes = dropout_changes(files.config, keep=keep_dropout, head=head_dropout)
+    if stock_head_classes is not None:
+        changes["num_labels"] = stock_head_classes
+    family = AutoModel if stock_head_classes is None else AutoModelForSequenceClassification
+    try:
+        with _quiet_loading():
+            model, report = family.from_pretrained(
+                files.folder,
+                config=make_config(files.config, **changes),
+                dtype=machine.dtype,
+                attn_implementation=machine.attention,
+                use_safetensors=True,
+                local_files_only=True,
+                output_loading_info=True,
+            )
+    except (SafetensorError, OSError, RuntimeError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"backbone {files.name}: the weights in {files.folder} cannot be loaded: {reason}") from None
+    _require_complete(model, report["missing_keys"], name=files.name, stock=stock_head_classes is not None)
+    if stock_head_classes is None and getattr(model, "pooler", None) is not None:
+        model.pooler = None  # it feeds the stock head alone
+    return model.requires_grad_(False).to(machine.device)
+
+
+def load_tokenizer(files: BackboneFiles, *, add_prefix_space: bool) -> Any:
+    """The backbone's own fast tokenizer; raises InputError where it has none that can be read."""
+    from transformers import AutoTokenizer
+
+    options = {"add_prefix_space": True} if add_prefix_space else {}
+    try:
+        return AutoTokenizer.from_pretrained(files.folder, local_files_only=True, use_fast=True, **options)
+    except (OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"backbone {files.name}: its tokenizer cannot be loaded: {reason}") from None
+
+
+def dropout_changes(config: Mapping[str, Any], *, keep: bool, head: float | None) -> dict[str, Any]:
+    """The configuration entries that set dropout: the encoder's own to 0 unless kept, the stock head's as asked."""
+    changes: dict[str, Any] = {}
+    if not keep:
+        reference = make_config(config).to_dict()
+        numbers = {key: value for key, value in reference.items() if "dropout" in key and isinstance(value, int | float)}
+        changes = {key: 0.0 for key, value in numbers.items() if not isinstance(value, bool)}
+    if head is not None or not keep:
+        key = next((key for key in ("classifier_dropout", "seq_classif_dropout", "cls_dropout") if key in make_config(config).to_dict()), None)
+        if key is not None:
+            own = make_config(config).to_dict()
+            changes[key] = head if head is not None else _own_head_dropout(own, key)
+        elif head is not None:
+            raise InputError("head.dropout: this architecture's stock head has no dropout to set: use head.kind = 'linear'")
+    return changes
+
+
+def _own_head_dropout(config: Mapping[str, Any], key: str) -> float:
+    """A stock head's dropout as its architecture has it: its own entry, else the encoder's hidden dropout."""
+    own = config.get(key)
+    return float(own if own is not None else config.get("hidden_dropout_prob", 0.0))
+
+
+def _locate(name: str, revision: str | None) -> Path:
+    if name in ALIASES:
+        alias = ALIASES[name]
+        if alias.package is not None and revision is None:
+            found = importlib.util.find_spec(alias.package)
+            if found is not None and found.submodule_search_locations:
+                return Path(found.submodule_search_locations[0]) / "model"
+        name = alias.hub_id
+    elif is_folder(name):
+        folder = Path(name).expanduser()
+        if not folder.is_dir():
+            raise InputError(f"backbone folder {name}: no such folder")
+        return folder
+    fetched = fetch_from_hub(
+        name, lambda hub: hub.snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)
+    )
+    return Path(fetched)
+
+
+def _vocabulary(folder: Path) -> list[Path]:
+    return sorted(path for pattern in ("vocab*", "merges.txt", "*.model") for path in folder.glob(pattern))
+
+
+def _digest(paths: list[Path]) -> str:
+    digests = []
+    for path in paths:
+        with path.open("rb") as file:
+            digests.append(hashlib.file_digest(file, "sha256").hexdigest())
+    return digests[0] if len(digests) == 1 else hashlib.sha256("".join(digests).encode()).hexdigest()
+
+
+def _require_complete(model: Any, missing: list[str], *, name: str, stock: bool) -> None:
+    """Refuse weights that leave part of the frozen encoder random; only a fresh head may be missing."""
+    prefix = model.base_model_prefix
+    base_names = {key for key, _ in model.base_model.named_parameters()}
+    lacking = []
+    for key in missing:
+        inner = key.removeprefix(f"{prefix}.")
+        if inner not in base_names:
+            continue  # the head, which is trained
+        if inner.split(".")[0] == "pooler" and not stock:
+            continue  # dropped anyway
+        lacking.append(inner)
+    if lacking and all(key.split(".")[0] == "pooler" for key in lacking):
+        raise InputError(f"backbone {name}: its weights have no pooler, which its stock head needs: use head.kind = 'linear'")
+    if lacking:
+        raise InputError(f"backbone {name}: its weights lack {len(lacking)} tensors of the encoder, such as {lacking[0]}")
+
+
+@contextlib.contextmanager
+def _quiet_loading() -> Iterator[None]:
+    """Transformers' loading bar and report off for one call: what is missing is judged by `_require_complete`."""
+    from transformers.utils import logging
+
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def describe(files: BackboneFiles) -> dict[str, Any]:
+    """What a saved classifier records of its backbone, to recognise it again."""
+    config = json.loads(json.dumps(dict(files.config)))
+    return {
+        "name": files.name,
+        "hub_id": ALIASES[files.name].hub_id if files.name in ALIASES else None,
+        "weights_sha256": files.digest,
+        "tokenizer_sha256": files.tokenizer_digest,
+        "model_type": config["model_type"],
+        "hidden_size": config.get("hidden_size", config.get("dim")),
+    }
+
+
+def seed_everything(seed: int) -> None:
+    """Seed PyTorch's generators on every device; nothing else in the package draws random numbers without its own."""
+    torch.manual_seed(seed)

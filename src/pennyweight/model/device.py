@@ -1,0 +1,60 @@
+"""What this machine is good at: device, number format and attention, detected and never assumed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where and how the network computes."""
+
+    device: torch.device
+    dtype: torch.dtype
+    """Format of frozen weights and matrix products; what is trained stays in fp32."""
+    attention: str
+    """Name of the attention implementation as Transformers knows it."""
+
+    def line(self) -> str:
+        """One line for the user, such as ``cpu, bf16, eager attention``."""
+        dtype = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self.dtype]
+        return f"{self.device.type}, {dtype}, {self.attention} attention"
+
+
+def choose_machine(
+    *,
+    precision: Literal["auto", "fp32", "bf16"],
+    attention: Literal["auto", "eager", "sdpa"],
+    device: torch.device | None = None,
+) -> Machine:
+    """Pick device, dtype and attention for this machine; a word other than ``auto`` is obeyed.
+
+    On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there.
+    """
+    device = device or best_device()
+    if precision == "auto":
+        dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
+    else:
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    if attention == "auto":
+        attention = "eager" if device.type == "cpu" and dtype is torch.bfloat16 else "sdpa"
+    return Machine(device=device, dtype=dtype, attention=attention)
+
+
+def best_device() -> torch.device:
+    """The accelerator that PyTorch sees, else the CPU."""
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    return accelerator if accelerator is not None else torch.device("cpu")
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether bf16 matrix products run on this device's own instructions (AVX512-BF16, AMX, CUDA from Ampere on)."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type == "cpu":
+        abilities = torch.cpu.get_capabilities()
+        return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
+    return False

@@ -1,0 +1,63 @@
+"""From the encoder's output to logits: pooling and the heads that are not the architecture's own."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from torch import Tensor, nn
+
+
+def pool(hidden: Tensor, mask: Tensor, kind: Literal["cls", "mean"]) -> Tensor:
+    """One fp32 vector per text.
+
+    Args:
+        hidden: encoder output, [batch, length, hidden].
+        mask: 1 for tokens, 0 for padding, [batch, length].
+        kind: ``cls``: the first token's vector; ``mean``: the mean over tokens that are not padding.
+
+    Returns:
+        [batch, hidden], fp32.
+    """
+    if kind == "cls":
+        return hidden[:, 0].float()
+    weights = mask.unsqueeze(-1).float()
+    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+class LinearHead(nn.Module):
+    """logits = W dropout(x) + b; hidden · classes + classes parameters."""
+
+    def __init__(self, hidden: int, classes: int, *, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.out = nn.Linear(hidden, classes)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[batch, hidden] → [batch, classes]."""
+        logits: Tensor = self.out(self.dropout(pooled))
+        return logits
+
+
+class LowRankHead(nn.Module):
+    """logits = B A dropout(x) + b; rank · (hidden + classes) + classes parameters."""
+
+    def __init__(self, hidden: int, classes: int, *, rank: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.down = nn.Linear(hidden, rank, bias=False)
+        self.out = nn.Linear(rank, classes)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """[batch, hidden] → [batch, classes]."""
+        logits: Tensor = self.out(self.down(self.dropout(pooled)))
+        return logits
+
+
+def make_head(
+    kind: Literal["linear", "low-rank"], *, hidden: int, classes: int, rank: int | None, dropout: float
+) -> nn.Module:
+    """A freshly initialised head in fp32 (PyTorch's default initialisation)."""
+    if kind == "linear":
+        return LinearHead(hidden, classes, dropout=dropout)
+    assert rank is not None
+    return LowRankHead(hidden, classes, rank=rank, dropout=dropout)

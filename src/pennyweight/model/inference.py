@@ -1,0 +1,36 @@
+"""Logits of many texts, batch by batch, in the texts' own order."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from pennyweight.data.batches import TokenTable, collate, sequential_batches
+from pennyweight.model.network import Network
+
+
+def compute_logits(
+    network: Network, table: TokenTable, *, batch_size: int, pad_id: int, part: int = 0, parts: int = 1
+) -> np.ndarray:
+    """Logits of every text of ``table``, [n, classes], fp32, in the table's order; dropout is off meanwhile.
+
+    Args:
+        network: the network; left in the mode it was in.
+        table: tokenised texts.
+        batch_size: texts per forward pass; texts of similar length go together.
+        pad_id: token number that fills the gaps.
+        part: which of several processes this is; it computes every ``parts``-th batch and leaves the others 0, so
+            that the sum over processes is the whole.
+        parts: number of processes.
+    """
+    logits = np.zeros((len(table), network.shape.classes), dtype=np.float32)
+    was_training = network.training
+    network.eval()
+    device = network.machine.device
+    with torch.inference_mode():
+        for indices in sequential_batches(table.lengths(), batch_size=batch_size)[part::parts]:
+            batch = collate(table, indices, pad_id=pad_id)
+            output = network(**{name: tensor.to(device) for name, tensor in batch.items()})
+            logits[indices] = output.cpu().numpy()
+    network.train(was_training)
+    return logits

@@ -1,0 +1,68 @@
+"""The folder of a run: empty at first, holding checkpoint and log while it trains, a classifier when it is done."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from pennyweight.errors import InputError
+from pennyweight.files import write_json
+from pennyweight.manifest import MANIFEST
+from pennyweight.recipe import Recipe
+from pennyweight.recipe_files import build_recipe
+
+TRAINING = "training"
+RUN = "run.json"
+
+
+def check_folder(out: Path, *, resume: bool) -> None:
+    """Raises InputError where ``out`` cannot take a new run, or cannot be gone on with."""
+    if out.exists() and not out.is_dir():
+        raise InputError(f"--out {out}: is a file; give a folder")
+    if resume or not out.exists() or not any(out.iterdir()):
+        return
+    if (out / TRAINING).is_dir() and not (out / MANIFEST).exists():
+        raise InputError(f"--out {out}: holds an unfinished run; go on with --resume, or give another folder")
+    raise InputError(f"--out {out}: is not empty; give a new folder, or remove this one first")
+
+
+def is_finished(out: Path) -> bool:
+    """Whether the folder already holds a finished classifier."""
+    return (out / MANIFEST).exists()
+
+
+def open_run(out: Path, recipe: Recipe) -> Path:
+    """Make or reopen the folder that checkpoint and log live in while the run is under way.
+
+    Raises:
+        InputError: the run to be resumed was begun with another recipe; the first differing key is named.
+        RunError: the folder cannot be written.
+    """
+    folder = out / TRAINING
+    path = folder / RUN
+    content = recipe.model_dump(mode="json")
+    if path.exists():
+        try:
+            begun = build_recipe(json.loads(path.read_text(encoding="utf-8")), where=str(path)).model_dump(mode="json")
+        except ValueError as error:
+            raise InputError(f"{path}: cannot be read ({error}); train anew into another folder") from None
+        if begun != content:
+            raise InputError(f"--resume: {out} was begun with another recipe: {_first_difference(begun, content)}")
+        return folder
+    write_json(path, content)
+    return folder
+
+
+def close_run(out: Path) -> None:
+    """Remove checkpoint and log of a finished run; its report holds the log."""
+    shutil.rmtree(out / TRAINING)
+
+
+def _first_difference(begun: dict[str, Any], now: dict[str, Any]) -> str:
+    for section, keys in begun.items():
+        for key, value in keys.items():
+            if now[section][key] != value:
+                return f"{section}.{key} was {value!r} and is now {now[section][key]!r}"
+    raise AssertionError("the recipes are equal")

@@ -1,0 +1,161 @@
+"""Judges a classifier on labelled examples, as a stream: metrics, the worst mistakes, the predictions file."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from pennyweight.classifier import WINDOW, Classifier
+from pennyweight.data.examples import Example, Schema
+from pennyweight.data.windows import windows
+from pennyweight.data.writers import open_table
+from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
+from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
+from pennyweight.pipeline.preparation import stream_source
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What an evaluation found."""
+
+    metrics: Metrics
+    mistakes: tuple[Mistake, ...]
+    """The most confident ones first."""
+    evaluated_on: str
+    """Which data, as a phrase: ``starter, 120 test items``."""
+    report: Path | None = None
+    """The page, where one was written."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """The metrics as ``evaluate --json`` prints them, with the data named."""
+        return {"evaluated_on": self.evaluated_on, **self.metrics.as_dict()}
+
+
+def evaluate_source(
+    classifier: Classifier,
+    source: str,
+    *,
+    out: Path | None = None,
+    schema: Schema | None = None,
+    resamples: int = 1000,
+) -> Judgement:
+    """Judge a classifier on a source, as a stream.
+
+    Args:
+        classifier: the classifier.
+        source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
+        out: folder for a report; none: no report is written.
+        schema: columns and labels; none: those of training.
+        resamples: bootstrap resamples behind the intervals of F1.
+
+    Raises:
+        InputError: the source cannot be read, lacks a column, has a bad row, or a label the classifier does not know.
+        RunError: the report cannot be written.
+    """
+    examples = stream_source(source, schema or schema_of_classifier(classifier))
+    judgement = judge(classifier, examples, what=source, folder=out, resamples=resamples)
+    if out is None:
+        return judgement
+    manifest = classifier.manifest
+    contents = report_contents(judgement, plan=manifest.plan, recipe=manifest.recipe, environment=manifest.environment)
+    return Judgement(judgement.metrics, judgement.mistakes, judgement.evaluated_on, write_report(out, contents))
+
+
+def judge(
+    classifier: Classifier, examples: Iterable[Example], *, what: str, folder: Path | None, resamples: int
+) -> Judgement:
+    """Metrics and mistakes of a stream of examples; into ``folder`` goes predictions.parquet, where one is given."""
+    metrics = StreamingMetrics(classifier.labels, temperature=classifier.manifest.temperature)
+    mistakes = WorstMistakes()
+    with _predictions(folder, classifier.labels) as write:
+        for window in windows(examples, WINDOW):
+            logits = classifier.logits([example.text for example in window])
+            truth = np.array([example.label for example in window], dtype=np.int64)
+            metrics.update(logits, truth)
+            rows = _predicted(classifier, window, classifier.probabilities(logits))
+            write(rows)
+            for example, row in zip(window, rows, strict=True):
+                mistakes.offer(
+                    row=example.row,
+                    text=example.text,
+                    label=row["label"],
+                    predicted=row["predicted"],
+                    confidence=row["confidence"],
+                )
+    result = metrics.result(resamples=resamples)
+    return Judgement(result, tuple(mistakes.ranked()), f"{what}, {result.examples:,} items")
+
+
+def schema_of_classifier(
+    classifier: Classifier,
+    *,
+    text: tuple[str, ...] | None = None,
+    label: str | None = None,
+    on_bad_row: Literal["stop", "skip"] = "stop",
+) -> Schema:
+    """The columns and labels that a classifier was trained with, or others for other data."""
+    record = classifier.manifest.text
+    return Schema(
+        text=text or record.columns,
+        label=label or record.label_column,
+        labels=classifier.labels,
+        first_label=record.first_label,
+        on_bad_row=on_bad_row,
+    )
+
+
+def report_contents(
+    judgement: Judgement,
+    *,
+    plan: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    environment: Mapping[str, Any],
+    history: Iterable[Mapping[str, Any]] = (),
+    data: Mapping[str, Any] | None = None,
+) -> ReportContents:
+    """What the report page is made of."""
+    return ReportContents(
+        title=f"{plan['backbone']} with {plan['trainable']:,} trainable parameters",
+        metrics=judgement.metrics,
+        evaluated_on=judgement.evaluated_on,
+        mistakes=judgement.mistakes,
+        plan=plan,
+        history=tuple(history),
+        data=data,
+        recipe=recipe,
+        environment=environment,
+    )
+
+
+@contextlib.contextmanager
+def _predictions(folder: Path | None, labels: tuple[str, ...]) -> Any:
+    if folder is None:
+        yield _discard
+        return
+    shares = {f"p_{label}": "float" for label in labels}
+    columns: dict[str, Any] = {"row": "int", "label": "text", "predicted": "text", "confidence": "float", **shares}
+    with open_table(folder / "predictions.parquet", columns) as write:
+        yield write
+
+
+def _discard(_rows: Any) -> None: ...
+
+
+def _predicted(classifier: Classifier, window: list[Example], probabilities: np.ndarray) -> list[dict[str, Any]]:
+    labels = classifier.labels
+    names = [f"p_{label}" for label in labels]
+    return [
+        {
+            "row": example.row,
+            "label": labels[example.label] if example.label is not None else None,
+            "predicted": labels[int(row.argmax())],
+            "confidence": float(row.max()),
+            **dict(zip(names, row.tolist(), strict=True)),
+        }
+        for example, row in zip(window, probabilities, strict=True)
+    ]

@@ -1,0 +1,102 @@
+"""From a recipe's data section to items: loaded, cleaned, freed of leaks, split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from pennyweight.data.cleaning import clean
+from pennyweight.data.examples import Example, Schema, load_examples, stream_examples
+from pennyweight.data.inspection import find_leaks, split_validation
+from pennyweight.data.sources import Split, stream_rows
+from pennyweight.errors import InputError
+from pennyweight.recipe import Data, Recipe
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All items of the training source, and what each is used for."""
+
+    label_names: tuple[str, ...]
+    rows: np.ndarray
+    """Row of each item in its source, from 1, int64 [items]."""
+    texts: tuple[str, ...]
+    """Raw texts."""
+    cleaned: tuple[str, ...]
+    """The texts after the recipe's cleaning steps."""
+    labels: np.ndarray
+    """Class numbers, int64 [items]."""
+    training: np.ndarray
+    """Indices of the items to learn from."""
+    validation: np.ndarray
+    """Indices of the items held out."""
+    leaked: np.ndarray
+    """Indices of the items dropped because their text occurs in the validation or test data."""
+    skipped: tuple[int, ...]
+    """Rows that had no usable text or label."""
+
+    def examples(self, indices: np.ndarray) -> Iterator[Example]:
+        """Some of the items as a stream of examples."""
+        for index in indices.tolist():
+            yield Example(int(self.rows[index]), self.texts[index], int(self.labels[index]), {})
+
+
+def collect(recipe: Recipe) -> Collected:
+    """Load a recipe's training source, set aside what also occurs in its test data, and hold out a validation split.
+
+    Raises:
+        InputError: anything wrong with the source, its columns, rows or labels, or too few items for the split.
+        RunError: the Hub cannot be reached.
+    """
+    data = recipe.data
+    loaded = load_examples(
+        data.source, schema_of(data), split="train", limit=data.limit, limit_per_class=data.limit_per_class
+    )
+    labels = np.asarray(loaded.dataset["label"][:], dtype=np.int64)
+    texts = tuple(loaded.dataset["text"][:])
+    cleaned = tuple(clean(text, recipe.text.cleaning) for text in texts)
+    leaked = _in_test(recipe, cleaned, loaded.labels)
+    usable = np.setdiff1d(np.arange(len(texts)), leaked)
+    if not len(usable):
+        raise InputError(f"{data.source}: every item also occurs in the test data {data.test}; give other test data")
+    training, validation = (
+        usable[part]
+        for part in split_validation(
+            labels[usable], loaded.labels, fraction=data.validation, seed=recipe.training.seed
+        )
+    )
+    shared = training[find_leaks((cleaned[i] for i in training), (cleaned[i] for i in validation))]
+    return Collected(
+        label_names=loaded.labels,
+        rows=np.asarray(loaded.dataset["row"][:], dtype=np.int64),
+        texts=texts,
+        cleaned=cleaned,
+        labels=labels,
+        training=np.setdiff1d(training, shared),
+        validation=validation,
+        leaked=np.union1d(leaked, shared),
+        skipped=loaded.skipped,
+    )
+
+
+def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
+    """The columns and labels to read by; ``labels`` overrides the recipe's own, which may be ``auto``."""
+    names = labels if labels is not None else (None if data.labels == "auto" else data.labels)
+    return Schema(
+        text=data.text, label=data.label, labels=names, first_label=data.first_label, on_bad_row=data.on_bad_row
+    )
+
+
+def stream_source(source: str, schema: Schema, *, split: Split = "test") -> Iterator[Example]:
+    """The examples of any source, one by one; raises InputError at the first that cannot be used."""
+    return stream_examples(stream_rows(source, split=split), schema, source=source)
+
+
+def _in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
+    """Indices of the items whose text occurs in the recipe's test data."""
+    if recipe.data.test is None:
+        return np.zeros(0, dtype=np.int64)
+    examples = stream_source(recipe.data.test, schema_of(recipe.data, labels=labels))
+    return find_leaks(cleaned, (clean(example.text, recipe.text.cleaning) for example in examples))

@@ -1,0 +1,119 @@
+"""A recipe's sections as the plain values that the rooms below take, and what a run records of itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pennyweight.budget.backbones import ALIASES
+from pennyweight.budget.plan import Plan
+from pennyweight.budget.shapes import Architecture
+from pennyweight.environment import git_state, versions
+from pennyweight.manifest import BackboneRecord, HeadRecord, Manifest, TextRecord
+from pennyweight.model.backbone import BackboneFiles
+from pennyweight.model.device import Machine
+from pennyweight.model.network import HeadShape
+from pennyweight.recipe import Pooling, Recipe
+from pennyweight.training.feeding import Course
+from pennyweight.training.fit import Conduct, Fitted
+from pennyweight.training.selection import Selection
+
+
+def course_of(recipe: Recipe, *, items: int) -> Course:
+    """The run in numbers."""
+    training = recipe.training
+    return Course(
+        items=items,
+        epochs=training.epochs,
+        batch_size=training.batch_size,
+        accumulation=training.accumulation,
+        validations_per_epoch=training.validations_per_epoch,
+        order=recipe.text.order,
+        seed=training.seed,
+    )
+
+
+def conduct_of(recipe: Recipe) -> Conduct:
+    """How the run is conducted."""
+    training = recipe.training
+    return Conduct(
+        schedule=training.schedule,
+        warmup=training.warmup,
+        cycles=training.cycles,
+        plateau_patience=training.plateau_patience,
+        gradient_clip=training.gradient_clip,
+        selection=Selection(training.metric, training.patience),
+        keep=training.keep,
+        checkpoint_steps=training.checkpoint_steps,
+    )
+
+
+def head_of(recipe: Recipe, *, classes: int) -> HeadShape:
+    """Which head, and its sizes."""
+    head = recipe.head
+    return HeadShape(
+        kind=head.kind, classes=classes, pooling=pooling_of(recipe) or "cls", rank=head.rank, dropout=head.dropout
+    )
+
+
+def pooling_of(recipe: Recipe) -> Pooling | None:
+    """How tokens become one vector; none where the stock head sees to it."""
+    return None if recipe.head.kind == "stock" else recipe.head.pooling or "mean"
+
+
+def describe_run(fitted: Fitted, machine: Machine, *, processes: int) -> dict[str, Any]:
+    """Versions, machine, seconds and git state of a training run."""
+    return {
+        "versions": versions(),
+        "machine": machine.line(),
+        "processes": processes,
+        "steps": fitted.steps,
+        "steps_planned": fitted.total_steps,
+        "best_step": fitted.best_step,
+        "stopped_early": fitted.stopped_early,
+        "training_seconds": round(fitted.seconds, 2),
+        "git": git_state(),
+    }
+
+
+def draft_manifest(
+    recipe: Recipe,
+    files: BackboneFiles,
+    *,
+    plan: Plan,
+    architecture: Architecture,
+    labels: tuple[str, ...],
+    temperature: float,
+    environment: dict[str, Any],
+) -> Manifest:
+    """The manifest of a trained classifier, before it is judged and its files are written."""
+    name, alias = recipe.backbone.name, ALIASES.get(recipe.backbone.name)
+    return Manifest(
+        labels=labels,
+        backbone=BackboneRecord(
+            name=name,
+            hub_id=alias.hub_id if alias else None,
+            revision=recipe.backbone.revision,
+            weights_sha256=files.digest,
+            tokenizer_sha256=files.tokenizer_digest,
+            model_type=architecture.model_type,
+            hidden_size=architecture.hidden,
+            precision=recipe.backbone.precision,
+            attention=recipe.backbone.attention,
+        ),
+        head=HeadRecord(kind=recipe.head.kind, pooling=pooling_of(recipe), rank=recipe.head.rank),
+        text=TextRecord(
+            columns=recipe.data.text,
+            label_column=recipe.data.label,
+            first_label=recipe.data.first_label,
+            cleaning=recipe.text.cleaning,
+            max_length=recipe.text.max_length,
+            add_prefix_space=recipe.text.add_prefix_space,
+        ),
+        temperature=temperature,
+        batch_size=recipe.evaluation.batch_size,
+        files={},
+        plan=plan.as_dict(),
+        metrics={},
+        recipe=recipe.model_dump(mode="json"),
+        environment=environment,
+    )

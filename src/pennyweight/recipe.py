@@ -1,0 +1,221 @@
+"""What a run is: one frozen, typed value. Knows nothing of torch.
+
+A recipe has eight sections. Every field's docstring states its unit; the reference page of the documentation is
+generated from these docstrings. Reading recipes from TOML, with their errors, is `pennyweight.recipe_files`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase"]
+HeadKind = Literal["stock", "linear", "low-rank"]
+Pooling = Literal["cls", "mean"]
+Precision = Literal["auto", "fp32", "bf16"]
+Attention = Literal["auto", "eager", "sdpa"]
+OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
+ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plateau"]
+MetricName = Literal["accuracy", "macro_f1", "loss"]
+
+
+
+def _listed(value: Any) -> Any:
+    """A single name where a list is expected stands for a list of one."""
+    return [value] if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Probability = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Section(BaseModel):
+    """A frozen table of the recipe; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+class Backbone(Section):
+    """The frozen encoder and how it is held in memory."""
+
+    name: str = "minilm"
+    """Alias (`minilm`, `roberta-base`, `roberta-large`), Hub id, or folder holding config.json and model.safetensors."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; none: the default branch. Of no meaning for a folder."""
+    dropout: bool = False
+    """Keep the backbone's own dropout on while training. Off is faster and, on a frozen backbone, as accurate."""
+    precision: Precision = "auto"
+    """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it."""
+    attention: Attention = "auto"
+    """How attention is computed. `auto`: plain matmul and softmax on bf16 CPUs, PyTorch's fused attention elsewhere."""
+
+
+class Data(Section):
+    """Where texts and labels come from."""
+
+    source: str = "starter"
+    """`starter`, `hub:<id>[:config]`, or a CSV, TSV, JSONL or Parquet file, also with .gz or .zst behind."""
+    test: str | None = None
+    """Source that the finished classifier is judged on; none: the validation split. Its texts never train."""
+    text: Names = ("text",)
+    """Name(s) of the text column(s); several are joined in this order."""
+    label: str = "label"
+    """Name of the label column; it holds label names or integers."""
+    labels: Annotated[Literal["auto"] | Names, Field(union_mode="left_to_right")] = "auto"
+    """Label names in index order. `auto`: discovered from the training data, in sorted order."""
+    first_label: Annotated[int, Field(ge=0)] = 0
+    """Integer that stands for the first of `labels` in the data (1 where classes are counted from one)."""
+    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of the training items held out, stratified, for validation; 0: none, so nothing is picked or calibrated."""
+    limit: Positive | None = None
+    """Number of items taken from the start of the source; none: all."""
+    limit_per_class: Positive | None = None
+    """Number of items taken from the start of each class; none: all."""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """What to do with an empty text or a missing label: stop and name the rows, or skip them and say how many."""
+
+
+class Text(Section):
+    """From raw text to tokens."""
+
+    cleaning: tuple[CleaningStep, ...] = ()
+    """Cleaning steps in order; they are saved with the classifier and run again at prediction."""
+    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+    """Longest input, in tokens, special tokens included; longer texts are cut."""
+    padding: Literal["dynamic", "fixed"] = "dynamic"
+    """`dynamic`: pad to the longest of the batch; `fixed`: pad everything to `max_length` (slower, kept for comparison)."""
+    order: Literal["sorted", "shuffled"] = "sorted"
+    """`sorted`: batches of items of similar length, in random order; `shuffled`: plain random batches."""
+    add_prefix_space: bool = False
+    """Tokenise the first word as if a space stood before it (byte-level BPE tokenizers such as RoBERTa's)."""
+
+
+class Budget(Section):
+    """What the classifier may weigh."""
+
+    parameters: Positive = 1_000_000
+    """Most trainable parameters, head included; a plan above it is refused."""
+
+
+class Adapters(Section):
+    """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685).
+
+    A selector is a module's full name or the end of it, with `*` for any run of characters inside one dotted part,
+    and optionally `@` with layer numbers: `query`, `layer.*.output.dense`, `query@0,1,-2`, `value@6:`.
+    """
+
+    targets: Annotated[Literal["all-linear"] | Names, Field(union_mode="left_to_right")] = ("query", "value")
+    """Selectors of the matrices that get an adapter, or `all-linear` for every one in the encoder."""
+    rank: Positive | Literal["fill"] = 8
+    """Rank r of each pair of factors; `fill`: the largest uniform rank that fits the budget."""
+    alpha: Annotated[float, Field(gt=0)] | None = None
+    """Scaling numerator: the update is alpha / r times B A. None: twice each matrix's rank."""
+    dropout: Probability = 0.0
+    """Probability of dropping an input element on the adapter path."""
+    rank_pattern: dict[str, Positive] = {}
+    """Rank for the matrices that a selector picks, instead of `rank`; later entries win."""
+    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = {}
+    """Alpha for the matrices that a selector picks, instead of `alpha`; later entries win."""
+
+
+class Head(Section):
+    """From the encoder's output to one logit per class; counted in the budget."""
+
+    kind: HeadKind = "linear"
+    """`stock`: the architecture's own; `linear`: one matrix; `low-rank`: two thin ones."""
+    pooling: Pooling | None = None
+    """Which vector stands for the text: the first token's, or the mean over tokens. None: `mean`; a stock head has its own."""
+    rank: Positive | None = None
+    """Inner width of a low-rank head."""
+    dropout: Probability | None = None
+    """Probability of dropping an element before the head. None: 0, or the architecture's own for a stock head."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if self.kind == "stock" and self.pooling is not None:
+            raise ValueError("head.pooling has no meaning with head.kind = 'stock': leave it out")
+        if (self.kind == "low-rank") != (self.rank is not None):
+            raise ValueError("head.rank goes with head.kind = 'low-rank', and only with it")
+        return self
+
+
+class Training(Section):
+    """How the trainable parameters learn."""
+
+    epochs: Positive = 3
+    """Passes over the training items."""
+    batch_size: Positive = 32
+    """Items per forward pass, over all processes together."""
+    accumulation: Positive = 1
+    """Batches whose gradients are added up before one optimizer step."""
+    optimizer: OptimizerName = "adamw"
+    """`muon` applies to matrices; what is not a matrix goes to AdamW."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate, per optimizer step."""
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
+    """AdamW's decay rates of the first and second moment; the first is also the momentum of SGD, RMSprop and Muon."""
+    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    """Term added to the denominator of AdamW and RMSprop."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay of the matrices (for SGD and RMSprop: L2); biases have none."""
+    schedule: ScheduleName = "cosine"
+    """Course of the learning rate after warm-up. `plateau` halves it when the metric has not improved."""
+    warmup: Share = 0.06
+    """Share of all optimizer steps over which the learning rate rises from zero."""
+    cycles: Positive = 1
+    """Number of cosine cycles of `cosine-restarts`."""
+    plateau_patience: Positive = 1
+    """Validations without gain before `plateau` halves the learning rate."""
+    label_smoothing: Probability = 0.0
+    """Share of each target spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567)."""
+    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    """Largest L2 norm of the gradient; none: not clipped."""
+    metric: MetricName = "accuracy"
+    """Validation metric that picks the best checkpoint, stops early and moves `plateau`; `loss` is better when lower."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights end up in the classifier: those of the best validation, or the last."""
+    patience: Positive | None = None
+    """Validations without gain before training stops; none: never early."""
+    validations_per_epoch: Positive = 1
+    """Validations per epoch, evenly spaced; the last is at the epoch's end."""
+    checkpoint_steps: Positive = 200
+    """Optimizer steps between checkpoints; one is also written after each validation."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random: split, initial weights, order, dropout."""
+
+
+class Evaluation(Section):
+    """How the result is judged."""
+
+    batch_size: Positive = 64
+    """Items per forward pass when nothing is learnt."""
+    temperature_scaling: bool = True
+    """Fit one temperature on the validation split so that probabilities mean what they say (Guo et al. 2017)."""
+    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    """Resamples behind the 95 % intervals of F1."""
+
+
+class Recipe(Section):
+    """One run, whole. Sections that are left out take their defaults."""
+
+    backbone: Backbone = Backbone()
+    data: Data = Data()
+    text: Text = Text()
+    budget: Budget = Budget()
+    adapters: Adapters = Adapters()
+    head: Head = Head()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _needs_validation(self) -> Self:
+        training = self.training
+        if self.data.validation == 0 and (training.patience is not None or training.schedule == "plateau"):
+            raise ValueError("data.validation = 0 leaves nothing for training.patience or the plateau schedule to watch")
+        return self
+
+
+CLEANING_STEPS: tuple[CleaningStep, ...] = get_args(CleaningStep)

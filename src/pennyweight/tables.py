@@ -1,0 +1,95 @@
+"""What commands print for people on stdout: the plan, the result of a run, an evaluation."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from pennyweight.budget.plan import Plan, PlannedMatrix
+    from pennyweight.evaluation.metrics import Interval
+    from pennyweight.pipeline.judging import Judgement
+    from pennyweight.pipeline.run import Outcome
+
+
+def plan_table(plan: Plan) -> None:
+    """A plan by kind of matrix, with its sums, its size and its work."""
+    table = Table(title=f"{plan.backbone}: {plan.trainable:,} trainable of {plan.budget:,}", title_justify="left")
+    for name, justify in (("matrix", "left"), ("layers", "left"), ("in → out", "right"), ("rank", "right"), ("alpha", "right"), ("parameters", "right")):
+        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for (name, shape, rank, alpha), matrices in _by_kind(plan.matrices).items():
+        layers = _ranges([matrix.layer for matrix in matrices if matrix.layer is not None])
+        count = sum(matrix.parameters for matrix in matrices)
+        table.add_row(name, layers, shape, str(rank), f"{alpha:g}", f"{count:,}")
+    table.add_section()
+    for group, count in plan.groups.items():
+        table.add_row(group, "", "", "", "", f"{count:,} ({count / plan.trainable:.0%})")
+    console = Console(highlight=False)
+    console.print(table)
+    work = plan.work
+    console.print(
+        f"saved size {plan.adapter_bytes / 1e6:.2f} MB · per token at {work.length} tokens: "
+        f"{work.forward / 1e6:,.0f} MFLOP forward, {work.backward / 1e6:,.0f} MFLOP backward"
+    )
+    room = plan.budget - plan.trainable
+    if room >= 0:
+        console.print(f"within budget, {room:,} to spare; largest uniform rank for these matrices: {plan.largest_rank}")
+
+
+def metrics_table(judgement: Judgement) -> None:
+    """An evaluation: the head figures, then one line per class."""
+    metrics = judgement.metrics
+    console = Console(highlight=False)
+    console.print(f"on {judgement.evaluated_on}")
+    console.print(f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)} · ECE {metrics.ece:.4f}")
+    table = Table()
+    for name in ("class", "items", "precision", "recall", "F1 (95 % interval)"):
+        table.add_column(name, justify="left" if name == "class" else "right")
+    for one in metrics.per_class:
+        table.add_row(one.label, f"{one.support:,}", f"{one.precision:.4f}", f"{one.recall:.4f}", _percent(one.f1))
+    console.print(table)
+    if judgement.report is not None:
+        console.print(f"report: {judgement.report}", soft_wrap=True)
+
+
+def training_summary(outcome: Outcome) -> None:
+    """The end of a training run: where, how good, how heavy, and the report."""
+    console = Console(highlight=False)
+    plan, judgement = outcome.plan, outcome.judgement
+    assert judgement is not None
+    console.print(f"classifier: {outcome.folder}", soft_wrap=True)
+    console.print(f"trained {outcome.fitted.steps:,} steps in {outcome.fitted.seconds:.1f} s")
+    console.print(
+        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on} · "
+        f"{plan.trainable:,} of {plan.budget:,} trainable parameters · report: {judgement.report}",
+        soft_wrap=True,
+    )
+
+
+def _percent(interval: Interval) -> str:
+    return f"{100 * interval.value:.2f} % ({100 * interval.low:.2f}–{100 * interval.high:.2f})"
+
+
+def _by_kind(matrices: tuple[PlannedMatrix, ...]) -> dict[tuple[str, str, int, float], list[PlannedMatrix]]:
+    """Matrices that differ in nothing but their layer, together."""
+    kinds: dict[tuple[str, str, int, float], list[PlannedMatrix]] = defaultdict(list)
+    for matrix in matrices:
+        inside = [part for part in matrix.name.split(".")]
+        if matrix.layer is not None:
+            inside = inside[inside.index(str(matrix.layer)) + 1 :]
+        kinds[".".join(inside), f"{matrix.fan_in} → {matrix.fan_out}", matrix.rank, matrix.alpha].append(matrix)
+    return kinds
+
+
+def _ranges(numbers: list[int]) -> str:
+    """``[0, 1, 2, 5]`` as ``0–2, 5``."""
+    spans: list[list[int]] = []
+    for number in sorted(numbers):
+        if spans and number == spans[-1][-1] + 1:
+            spans[-1].append(number)
+        else:
+            spans.append([number])
+    return ", ".join(f"{span[0]}–{span[-1]}" if len(span) > 1 else str(span[0]) for span in spans)

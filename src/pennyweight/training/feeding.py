@@ -1,0 +1,90 @@
+"""Which items every optimizer step sees, in every process: pure functions of the seed and the step's number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pennyweight.data.batches import Order, TokenTable, collate, epoch_batches
+from pennyweight.training.loop import Batch, StepBatches
+
+
+@dataclass(frozen=True)
+class Course:
+    """The whole run in numbers."""
+
+    items: int
+    epochs: int
+    batch_size: int
+    """Items per batch over all processes together."""
+    accumulation: int
+    """Batches per optimizer step."""
+    validations_per_epoch: int
+    order: Order
+    seed: int
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Optimizer steps of one epoch; the last may have fewer batches."""
+        return math.ceil(math.ceil(self.items / self.batch_size) / self.accumulation)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return self.steps_per_epoch * self.epochs
+
+    def epochs_after(self, steps: int) -> float:
+        """Epochs done after so many steps."""
+        return steps / self.steps_per_epoch
+
+    def validates_after(self, steps: int) -> bool:
+        """Whether a validation is due after so many steps: evenly within an epoch, always at its end."""
+        within = (steps - 1) % self.steps_per_epoch + 1
+        done = within * self.validations_per_epoch // self.steps_per_epoch
+        before = (within - 1) * self.validations_per_epoch // self.steps_per_epoch
+        return done > before
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Turns a token table into the batches of each step, for one of several processes."""
+
+    course: Course
+    table: TokenTable
+    labels: np.ndarray
+    """Class numbers, int64 [items]."""
+    pad_id: int
+    length: int | None
+    """Tokens that everything is padded to; none: the longest of each batch."""
+    device: torch.device
+    process: int = 0
+    processes: int = 1
+
+    def steps(self, first: int = 0) -> Iterator[tuple[int, StepBatches]]:
+        """The steps from number ``first`` to the end of the run, each with its number."""
+        course = self.course
+        for epoch in range(first // course.steps_per_epoch, course.epochs):
+            batches = epoch_batches(
+                self.table.lengths(), batch_size=course.batch_size, seed=course.seed, epoch=epoch, order=course.order
+            )
+            begin = epoch * course.steps_per_epoch
+            for step in range(max(first, begin), begin + course.steps_per_epoch):
+                start = (step - begin) * course.accumulation
+                group = batches[start : start + course.accumulation]
+                yield step, StepBatches([self._part(indices) for indices in group], sum(map(len, group)))
+
+    def _part(self, indices: np.ndarray) -> Batch:
+        """This process's share of a batch; one without a share computes an item whose loss counts nothing."""
+        share = indices[self.process :: self.processes]
+        weight = 1.0 if len(share) else 0.0
+        chosen = share if len(share) else indices[:1]
+        inputs = collate(self.table, chosen, pad_id=self.pad_id, length=self.length)
+        return Batch(
+            inputs={name: tensor.to(self.device) for name, tensor in inputs.items()},
+            labels=torch.from_numpy(self.labels[chosen]).to(self.device),
+            weight=weight,
+        )
