@@ -130,16 +130,18 @@ def _require_same_backbone(files: BackboneFiles, manifest: Manifest, folder: Pat
     width = files.config.get("hidden_size", files.config.get("dim"))
     if width != record.hidden_size:
         raise InputError(
-            f"{folder}: trained on {record.name} of width {record.hidden_size}, but backbone {files.name} has width {width}; "
-            f"give the backbone it was trained on"
+            f"{folder}: trained on {record.name} of width {record.hidden_size}, but backbone {files.name} has width "
+            f"{width}; give the backbone it was trained on"
         )
     if files.digest != record.weights_sha256:
         raise InputError(
-            f"{folder}: wrong weights digest: backbone {files.name} has SHA-256 {files.digest}, the classifier was trained "
-            f"on {record.weights_sha256}; give the backbone it was trained on"
+            f"{folder}: wrong weights digest: backbone {files.name} has SHA-256 {files.digest}, the classifier was "
+            f"trained on {record.weights_sha256}; give the backbone it was trained on"
         )
     if files.tokenizer_digest != record.tokenizer_sha256:
-        raise InputError(f"{folder}: the tokenizer of backbone {files.name} is not the one the classifier was trained with")
+        raise InputError(
+            f"{folder}: the tokenizer of backbone {files.name} is not the one the classifier was trained with"
+        )
 
 
 def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manifest:
@@ -177,5 +179,7 @@ def model_card(manifest: Manifest) -> str:
     """The Hub's README.md of a classifier: front matter, result, use."""
     from jinja2 import Environment, PackageLoader
 
-    environment = Environment(loader=PackageLoader("pennyweight", "."), trim_blocks=True, lstrip_blocks=True, autoescape=False)
+    environment = Environment(
+        loader=PackageLoader("pennyweight", "."), trim_blocks=True, lstrip_blocks=True, autoescape=False
+    )
     return environment.get_template("model_card.md.j2").render(card=manifest)

@@ -26,13 +26,21 @@ app = typer.Typer(
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
 Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
-Changes = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key of the recipe.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key of the recipe.")
+]
 BackboneName = Annotated[str | None, typer.Option("--backbone", help="Alias, Hub id or folder.")]
 BudgetSize = Annotated[int | None, typer.Option("--budget", help="Most trainable parameters.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Source = Annotated[str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")]
-BadRow = Annotated[str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")]
-TextColumns = Annotated[str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")]
+Source = Annotated[
+    str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")
+]
+BadRow = Annotated[
+    str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")
+]
+TextColumns = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")
+]
 LabelColumn = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Label column of the data.")]
 
 
@@ -121,7 +129,9 @@ def predict(
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .tsv, .jsonl or .parquet.")],
     columns: Annotated[
         str | None,
-        typer.Option(help="NAME=FIELD,… with FIELD one of index, row, text, label, label_id, confidence, probabilities, column:NAME."),
+        typer.Option(
+            help="NAME=FIELD,…: index, row, text, label, label_id, confidence, probabilities, column:NAME of the data."
+        ),
     ] = None,
     backbone: BackboneName = None,
     text: TextColumns = None,
@@ -140,7 +150,7 @@ def predict(
     loaded = Classifier.load(classifier, backbone=backbone)
     done = predict_source(loaded, data, out, columns=chosen, text=_listed(text), on_bad_row=_bad_row(on_bad_row))
     skipped = f", {len(done.skipped)} skipped" if done.skipped else ""
-    print(f"{done.rows:,} rows predicted{skipped}: {out}", file=sys.stderr)
+    typer.echo(f"{done.rows:,} rows predicted{skipped}: {out}", err=True)
 
 
 @app.command()
@@ -172,7 +182,7 @@ def main(arguments: list[str] | None = None) -> None:
 def _fail(message: str, code: int, *, debug: bool) -> NoReturn:
     if debug:
         traceback.print_exc()
-    print(f"pennyweight: {' '.join(message.split())}", file=sys.stderr)
+    typer.echo(f"pennyweight: {' '.join(message.split())}", err=True)
     sys.exit(code)
 
 
@@ -208,4 +218,4 @@ def _bad_row(word: str | None) -> Literal["stop", "skip"]:
 
 
 def _print_json(content: dict[str, Any]) -> None:
-    print(json.dumps(content, ensure_ascii=False))
+    typer.echo(json.dumps(content, ensure_ascii=False))

@@ -19,7 +19,9 @@ def git_state() -> dict[str, Any] | None:
     """Commit and whether the tree was changed since, of the repository one stands in; none outside of one."""
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
-        status = subprocess.run(["git", "status", "--porcelain"], capture_output=True, text=True, check=False, timeout=10)
+        status = subprocess.run(
+            ["git", "status", "--porcelain"], capture_output=True, text=True, check=False, timeout=10
+        )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None
     if commit.returncode != 0 or status.returncode != 0:

@@ -26,7 +26,7 @@ class RunError(PennyweightError):
     """The machine failed, not the input: a full disk, a lost connection, a count that does not add up (exit code 1)."""
 
 
-class Interrupted(PennyweightError):
+class Interrupted(PennyweightError):  # noqa: N818 - not an error: the user asked for it
     """Training was asked to stop, by Ctrl-C or SIGTERM, and has saved a checkpoint (exit code 130)."""
 
     exit_code = 130

@@ -88,7 +88,9 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(f"{folder}: no such classifier folder")
     if not path.exists():
         if (folder / "training").is_dir():
-            raise InputError(f"{folder}: its training is not finished; go on with `pennyweight train RECIPE --out {folder} --resume`")
+            raise InputError(
+                f"{folder}: its training is not finished; go on with `pennyweight train RECIPE --out {folder} --resume`"
+            )
         raise InputError(f"{folder}: not a classifier folder (no {MANIFEST} in it)")
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -97,14 +99,16 @@ def read_manifest(folder: Path) -> Manifest:
     written = content.get("format") if isinstance(content, dict) else None
     if isinstance(written, int) and written > FORMAT:
         raise InputError(
-            f"{folder}: written in classifier format {written}, this Pennyweight reads up to {FORMAT}; upgrade Pennyweight"
+            f"{folder}: written in classifier format {written}, this Pennyweight reads up to {FORMAT}: upgrade it"
         )
     try:
         return Manifest.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
-        raise InputError(f"{path}: {key}: {first['msg'].lower()}; the file was altered, restore it from a copy") from None
+        raise InputError(
+            f"{path}: {key}: {first['msg'].lower()}; the file was altered, restore it from a copy"
+        ) from None
 
 
 def require_unaltered(folder: Path, manifest: Manifest) -> None:
@@ -114,7 +118,9 @@ def require_unaltered(folder: Path, manifest: Manifest) -> None:
         if not path.exists():
             raise InputError(f"{path}: missing; the folder is not complete, restore it from a copy")
         if file_digest(path) != expected:
-            raise InputError(f"{path}: truncated or altered since it was saved (its SHA-256 differs); restore it from a copy")
+            raise InputError(
+                f"{path}: truncated or altered since it was saved (its SHA-256 differs); restore it from a copy"
+            )
 
 
 def file_digest(path: Path) -> str:

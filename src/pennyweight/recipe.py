@@ -20,7 +20,6 @@ ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plate
 MetricName = Literal["accuracy", "macro_f1", "loss"]
 
 
-
 def _listed(value: Any) -> Any:
     """A single name where a list is expected stands for a list of one."""
     return [value] if isinstance(value, str) else value
@@ -42,7 +41,7 @@ class Backbone(Section):
     """The frozen encoder and how it is held in memory."""
 
     name: str = "minilm"
-    """Alias (`minilm`, `roberta-base`, `roberta-large`), Hub id, or folder holding config.json and model.safetensors."""
+    """Alias (`minilm`, `roberta-base`, `roberta-large`), Hub id, or folder with config.json and model.safetensors."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; none: the default branch. Of no meaning for a folder."""
     dropout: bool = False
@@ -86,7 +85,7 @@ class Text(Section):
     max_length: Annotated[int, Field(ge=4, le=8192)] = 128
     """Longest input, in tokens, special tokens included; longer texts are cut."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
-    """`dynamic`: pad to the longest of the batch; `fixed`: pad everything to `max_length` (slower, kept for comparison)."""
+    """In training: `dynamic`: pad to the longest of the batch; `fixed`: everything to `max_length`, which is slower."""
     order: Literal["sorted", "shuffled"] = "sorted"
     """`sorted`: batches of items of similar length, in random order; `shuffled`: plain random batches."""
     add_prefix_space: bool = False
@@ -127,11 +126,11 @@ class Head(Section):
     kind: HeadKind = "linear"
     """`stock`: the architecture's own; `linear`: one matrix; `low-rank`: two thin ones."""
     pooling: Pooling | None = None
-    """Which vector stands for the text: the first token's, or the mean over tokens. None: `mean`; a stock head has its own."""
+    """Vector that stands for the text: first token's, or mean over tokens. None: `mean`; a stock head has its own."""
     rank: Positive | None = None
     """Inner width of a low-rank head."""
     dropout: Probability | None = None
-    """Probability of dropping an element before the head. None: 0, or the architecture's own for a stock head."""
+    """Probability of dropping an element in the head. None: 0, or a stock head's own where `backbone.dropout` is on."""
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
@@ -174,7 +173,7 @@ class Training(Section):
     gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
     """Largest L2 norm of the gradient; none: not clipped."""
     metric: MetricName = "accuracy"
-    """Validation metric that picks the best checkpoint, stops early and moves `plateau`; `loss` is better when lower."""
+    """Validation metric that picks the best weights, stops early and moves `plateau`; of `loss`, lower is better."""
     keep: Literal["best", "last"] = "best"
     """Which weights end up in the classifier: those of the best validation, or the last."""
     patience: Positive | None = None
@@ -214,7 +213,9 @@ class Recipe(Section):
     def _needs_validation(self) -> Self:
         training = self.training
         if self.data.validation == 0 and (training.patience is not None or training.schedule == "plateau"):
-            raise ValueError("data.validation = 0 leaves nothing for training.patience or the plateau schedule to watch")
+            raise ValueError(
+                "data.validation = 0 leaves nothing for training.patience or the plateau schedule to watch"
+            )
         return self
 
 

@@ -63,7 +63,9 @@ def _read_table(name: str) -> dict[str, Any]:
             raise InputError(f"{name}: not valid TOML: {error}") from None
     known = shipped_recipes()
     if name not in known:
-        raise InputError(f"unknown recipe {name!r}{_nearest(name, known)}; shipped: {', '.join(known)}; or give a .toml file")
+        raise InputError(
+            f"unknown recipe {name!r}{_nearest(name, known)}; shipped: {', '.join(known)}; or give a .toml file"
+        )
     text = (resources.files("pennyweight") / "recipes" / f"{name}.toml").read_text(encoding="utf-8")
     return tomllib.loads(text)
 
@@ -104,7 +106,7 @@ def _explain_one(problem: Any) -> str:
         known = _fields(names[:-1])
         what = "section" if len(names) == 1 else "key"
         return f"unknown {what} {'.'.join(names)!r}{_nearest(names[-1], known)}; known: {', '.join(known)}"
-    message = problem["msg"].removeprefix("Value error, ")
+    message = str(problem["msg"]).removeprefix("Value error, ")
     if not names or problem["type"] == "value_error":
         return message
     location = ".".join(names[:2])
@@ -114,8 +116,8 @@ def _explain_one(problem: Any) -> str:
 
 def _alternatives(names: list[str]) -> str:
     """What else a union accepts: pydantic reports only the branch that it tried last."""
-    extra = {("adapters", "rank"): "'fill'", ("adapters", "targets"): "'all-linear'", ("data", "labels"): "'auto'"}
-    other = extra.get(tuple(names[:2]))  # type: ignore[call-overload]
+    extra = {"adapters.rank": "'fill'", "adapters.targets": "'all-linear'", "data.labels": "'auto'"}
+    other = extra.get(".".join(names[:2]))
     return f", or {other}" if other else ""
 
 

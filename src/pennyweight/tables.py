@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 def plan_table(plan: Plan) -> None:
     """A plan by kind of matrix, with its sums, its size and its work."""
     table = Table(title=f"{plan.backbone}: {plan.trainable:,} trainable of {plan.budget:,}", title_justify="left")
-    for name, justify in (("matrix", "left"), ("layers", "left"), ("in → out", "right"), ("rank", "right"), ("alpha", "right"), ("parameters", "right")):
-        table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in ("matrix", "layers"):
+        table.add_column(name)
+    for name in ("in → out", "rank", "alpha", "parameters"):
+        table.add_column(name, justify="right")
     for (name, shape, rank, alpha), matrices in _by_kind(plan.matrices).items():
         layers = _ranges([matrix.layer for matrix in matrices if matrix.layer is not None])
         count = sum(matrix.parameters for matrix in matrices)
@@ -32,7 +34,8 @@ def plan_table(plan: Plan) -> None:
     work = plan.work
     console.print(
         f"saved size {plan.adapter_bytes / 1e6:.2f} MB · per token at {work.length} tokens: "
-        f"{work.forward / 1e6:,.0f} MFLOP forward, {work.backward / 1e6:,.0f} MFLOP backward"
+        f"{work.forward / 1e6:,.0f} MFLOP forward, {work.backward / 1e6:,.0f} MFLOP backward",
+        soft_wrap=True,
     )
     room = plan.budget - plan.trainable
     if room >= 0:
@@ -44,7 +47,8 @@ def metrics_table(judgement: Judgement) -> None:
     metrics = judgement.metrics
     console = Console(highlight=False)
     console.print(f"on {judgement.evaluated_on}")
-    console.print(f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)} · ECE {metrics.ece:.4f}")
+    scores = f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)}"
+    console.print(f"{scores} · ECE {metrics.ece:.4f}")
     table = Table()
     for name in ("class", "items", "precision", "recall", "F1 (95 % interval)"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -77,7 +81,7 @@ def _by_kind(matrices: tuple[PlannedMatrix, ...]) -> dict[tuple[str, str, int, f
     """Matrices that differ in nothing but their layer, together."""
     kinds: dict[tuple[str, str, int, float], list[PlannedMatrix]] = defaultdict(list)
     for matrix in matrices:
-        inside = [part for part in matrix.name.split(".")]
+        inside = matrix.name.split(".")
         if matrix.layer is not None:
             inside = inside[inside.index(str(matrix.layer)) + 1 :]
         kinds[".".join(inside), f"{matrix.fan_in} → {matrix.fan_out}", matrix.rank, matrix.alpha].append(matrix)

@@ -21,8 +21,8 @@ PLAIN = [
 PIECES = [
     *"<>&;#!?.,-:\\/\"' \t\r\nabnrtN09",
     *"\u00a0\u2028\u0301\u0316\u2019\u201c\u2014\u2026\u00e9\u00c3\u00a9\ufb01\uff21\u3000\ud83d\ude00\0\x1b\x85😀ßİΣ中",
-    "<b>", "</b>", "<p>", "<br/>", "</A>", '<a href="x>y">', "<!--", "-->", "<script>", "</script>", "<title>", "<![CDATA[",
-    "&lt;", "&gt;", "&amp;", "amp;", " quot;", " #39;", "&#60;", "&#38;", "&#0;", "&nbsp;", "&notin;", "\\n", "\\$", "\\\\",
+    "<b>", "</b>", "<p>", "<br/>", "</A>", '<a href="x>y">', "<!--", "-->", "<script>", "</script>", "<title>",
+    "&lt;", "&gt;", "&amp;", "amp;", " quot;", " #39;", "&#60;", "&#38;", "&#0;", "&nbsp;", "\\n", "\\$", "\\\\",
     "â€™", "Ã©", "said", "World", "...", "--", " !", "lt;b gt;",
 ]  # fmt: skip
 
@@ -119,7 +119,7 @@ def test_backslashes(text, expected):
     [
         ("schÃ¶n", "schön"),
         ("cafe\u0301", "caf\u00e9"),
-        ("ﬁne ＡＢＣ", "fine ABC"),
+        ("\ufb01ne \uff21\uff22\uff23", "fine ABC"),
         ("\x1b[31mred\x1b[0m\0", "red"),
         ("it\u2019s &amp; stays", "it\u2019s &amp; stays"),
     ],
@@ -159,7 +159,7 @@ def test_steps_run_in_the_order_given_and_white_space_goes():
     assert clean(" <p>A\nB</p>", ("html", "newlines", "lowercase")) == "a b"
     assert clean("&lt;P&gt;x", ("lowercase", "html")) == clean("&lt;P&gt;x", ("html", "lowercase")) == "x"
     assert clean("a\\  !", ("backslashes", "punctuation")) == "a!"
-    assert clean("a\\  !", ("punctuation", "backslashes")) == "a !" or clean("a\\ !", ("punctuation",)) == "a\\!"
+    assert clean("a \\!", ("punctuation", "backslashes")) == "a !"
 
 
 def test_piles_of_combining_marks_are_cut_to_thirty():

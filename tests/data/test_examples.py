@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pennyweight.data.examples import Schema, join_texts, load_examples, stream_examples
-from pennyweight.data.readers import Row, read_rows
+from pennyweight.data.readers import Row
+from pennyweight.data.sources import stream_rows
 from pennyweight.errors import InputError
 
 NEWS = ("World", "Sports", "Business", "Sci/Tech")
@@ -273,9 +274,11 @@ def test_a_label_column_is_asked_for(tmp_path):
     assert "data.label" in error_of(lambda: load_examples(source, Schema(("text",), None), split="train"))
 
 
-def test_the_starter_set(tmp_path):
+def test_the_starter_set():
     loaded = load_examples("starter", UNKNOWN, split="train")
     assert loaded.labels == tuple(sorted(NEWS))
     assert Counter(loaded.dataset["label"][:]) == dict.fromkeys(range(4), 120)
-    rows = list(read_rows(tmp_path / jsonl(tmp_path / "copy.jsonl", [{"text": t} for t in loaded.dataset["text"]])))
-    assert [row.values["text"] for row in rows] == loaded.dataset["text"][:]
+    for row in stream_rows("starter", split="train"):
+        item = loaded.dataset[row.number - 1]
+        assert (item["row"], item["text"]) == (row.number, row.values["text"].strip())
+        assert loaded.labels[item["label"]] == row.values["label"]

@@ -83,7 +83,13 @@ def test_lengths_that_do_not_match():
 
 @pytest.mark.parametrize(
     "variant",
-    ["Fed raises rates", "FED  raises\n rates ", "fed\u00a0raises rates", "Ｆed raises rates", "fed raises rates\t"],
+    [
+        "Fed raises rates",
+        "FED  raises\n rates ",
+        "fed\u00a0raises rates",
+        "\uff26ed raises rates",
+        "fed raises rates\t",
+    ],
 )
 def test_leaks_are_found_in_any_spelling(variant):
     assert find_leaks(["other", variant, "fed raises rate"], ["x", "fed raises rates"]).tolist() == [1]

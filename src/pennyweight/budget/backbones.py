@@ -17,6 +17,8 @@ from pennyweight.errors import InputError, RunError
 
 T = TypeVar("T")
 
+_FOLDER_INSTEAD = "give a folder with config.json, model.safetensors and tokenizer.json instead (--backbone FOLDER)"
+
 
 @dataclass(frozen=True)
 class Alias:
@@ -64,7 +66,9 @@ def read_config(name: str, *, revision: str | None = None) -> dict[str, Any]:
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"backbone folder {name}: no config.json in it; give the folder that holds config.json") from None
+        raise InputError(
+            f"backbone folder {name}: no config.json in it; give the folder that holds config.json"
+        ) from None
     except (OSError, ValueError) as error:
         raise InputError(f"backbone {name}: config.json cannot be read: {error}") from None
     if not isinstance(config, dict) or "model_type" not in config:
@@ -90,16 +94,16 @@ def fetch_from_hub(name: str, fetch: Callable[[Any], T]) -> T:
     try:
         return fetch(huggingface_hub)
     except (errors.HFValidationError, errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
-        raise InputError(f"backbone {name!r}: no such repository or revision on the Hub ({type(error).__name__})") from None
+        raise InputError(
+            f"backbone {name!r}: no such repository or revision on the Hub ({type(error).__name__})"
+        ) from None
     except errors.LocalEntryNotFoundError:
         raise RunError(
-            f"backbone {name!r}: the Hub cannot be reached and its cache has not got it; give a folder with config.json, "
-            f"model.safetensors and tokenizer.json instead (--backbone FOLDER)"
+            f"backbone {name!r}: the Hub cannot be reached and its cache has not got it; {_FOLDER_INSTEAD}"
         ) from None
     except errors.EntryNotFoundError as error:
         raise InputError(f"backbone {name!r}: a file is missing on the Hub: {str(error).splitlines()[0]}") from None
     except (errors.HfHubHTTPError, OSError) as error:
         raise RunError(
-            f"backbone {name!r}: the Hub cannot be reached ({str(error).splitlines()[0]}); give a folder with config.json, "
-            f"model.safetensors and tokenizer.json instead (--backbone FOLDER)"
+            f"backbone {name!r}: the Hub cannot be reached ({str(error).splitlines()[0]}); {_FOLDER_INSTEAD}"
         ) from None

@@ -54,7 +54,9 @@ def select(selector: str, matrices: Sequence[Matrix], *, flag: str, prefix: str 
     layers = _layers(layer_text, total, selector=selector, flag=flag)
     chosen = [matrix for matrix in named if matrix.layer in layers]
     if not chosen:
-        raise InputError(f"{flag}: {selector!r} matches no matrix in those layers; this backbone has layers 0 to {total - 1}")
+        raise InputError(
+            f"{flag}: {selector!r} matches no matrix in those layers; this backbone has layers 0 to {total - 1}"
+        )
     return chosen
 
 
@@ -90,7 +92,9 @@ def _layers(text: str, total: int, *, selector: str, flag: str) -> set[int]:
         number = bounds[0]
         assert number is not None
         if not -total <= number < total:
-            raise InputError(f"{flag}: {selector!r}: there is no layer {number}; this backbone has layers 0 to {total - 1}")
+            raise InputError(
+                f"{flag}: {selector!r}: there is no layer {number}; this backbone has layers 0 to {total - 1}"
+            )
         chosen.add(number % total)
     return chosen
 

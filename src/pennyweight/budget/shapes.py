@@ -41,7 +41,9 @@ def make_config(config: Mapping[str, Any], **changes: Any) -> Any:
     model_type = config["model_type"]
     if model_type not in CONFIG_MAPPING:
         raise InputError(f"backbone of type {model_type!r}: Transformers does not know this architecture")
-    known = {key: value for key, value in config.items() if key not in ("model_type", "auto_map", "id2label", "label2id")}
+    known = {
+        key: value for key, value in config.items() if key not in ("model_type", "auto_map", "id2label", "label2id")
+    }
     return AutoConfig.for_model(model_type, **{**known, **changes})
 
 

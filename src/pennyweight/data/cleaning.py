@@ -54,6 +54,7 @@ _ESCAPED = re.compile(r"(?<!\\)\\+(?=[\"'$&%#_])")
 _SPACES = re.compile(r" {2,}")
 _WORDLESS = re.compile(rf"[^\w\s\x00-\x7f]{{{_MARKS + 1},}}")
 
+_FTFY = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, explain=False)
 _ASCII = str.maketrans(
     dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d", "-") | {"\u2026": "..."}
 )
@@ -78,8 +79,13 @@ def strip_html(text: str) -> str:
 
     Markup inside escaped markup ("&lt;b&gt;") is removed as well, up to eight layers deep.
     """
+    return _until_stable(_strip_html_once, text)
+
+
+def _until_stable(function: Callable[[str], str], text: str) -> str:
+    """Apply a function until nothing changes any more, a bounded number of times."""
     for _ in range(_ROUNDS):
-        before, text = text, _strip_html_once(text)
+        before, text = text, function(text)
         if text == before:
             break
     return text
@@ -121,6 +127,9 @@ class _TextOnly(HTMLParser):
         if _BLOCK.fullmatch(tag):
             self.kept.append(" ")
 
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+
     def handle_endtag(self, tag: str) -> None:
         if _BLOCK.fullmatch(tag):
             self.kept.append(" ")
@@ -158,8 +167,11 @@ def fix_unicode(text: str) -> str:
     Entities and curly quotes are left to `html` and `punctuation`. Of a pile of combining marks the first 30 stay
     (Unicode's stream-safe limit, UAX #15), since normalising takes time quadratic in their number.
     """
-    config = ftfy.TextFixerConfig(unescape_html=False, uncurl_quotes=False, explain=False)
-    fixed: str = ftfy.fix_text(limit_marks(text), config)
+    return text if text.isascii() and text.isprintable() else _until_stable(_fix_unicode_once, text)
+
+
+def _fix_unicode_once(text: str) -> str:
+    fixed: str = ftfy.fix_text(limit_marks(text), _FTFY)
     return fixed
 
 

@@ -92,13 +92,17 @@ def require_planned_count(model: nn.Module, planned: int) -> None:
     """Raises RunError unless exactly ``planned`` parameters of ``model`` require a gradient."""
     built = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     if built != planned:
-        raise RunError(f"the built model has {built:,} trainable parameters but the plan says {planned:,}; please report this")
+        raise RunError(
+            f"the built model has {built:,} trainable parameters but the plan says {planned:,}; please report this"
+        )
 
 
 def _require_same(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
     if tensors.keys() != expected.keys():
         odd = sorted(tensors.keys() ^ expected.keys())[0]
-        raise InputError(f"{path}: its tensors are not those of this backbone and configuration (first difference: {odd})")
+        raise InputError(
+            f"{path}: its tensors are not those of this backbone and configuration (first difference: {odd})"
+        )
     for name, tensor in tensors.items():
         if tensor.shape != expected[name].shape:
             raise InputError(

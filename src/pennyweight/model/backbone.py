@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,15 @@ from pennyweight.budget.shapes import make_config
 from pennyweight.errors import InputError
 from pennyweight.model.device import Machine
 
-HUB_FILES = ["config.json", "*.safetensors", "*.safetensors.index.json", "tokenizer*", "vocab*", "merges.txt", "*.model"]
+HUB_FILES = [
+    "config.json",
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "*.model",
+]
 
 
 @dataclass(frozen=True)
@@ -47,7 +54,8 @@ def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
     weights = sorted(folder.glob("model*.safetensors"))
     if not weights:
         raise InputError(
-            f"backbone {name}: no model.safetensors in {folder}; only safetensors are read, convert pickled weights first"
+            f"backbone {name}: no model.safetensors in {folder}; only safetensors are read, "
+            "convert pickled weights first"
         )
     digest = _digest(weights)
     expected = ALIASES[name].digest if name in ALIASES else None
@@ -58,12 +66,19 @@ def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
         )
     tokenizer = [folder / "tokenizer.json"] if (folder / "tokenizer.json").exists() else _vocabulary(folder)
     if not tokenizer:
-        raise InputError(f"backbone {name}: no tokenizer.json in {folder}; put the backbone's tokenizer beside its weights")
+        raise InputError(
+            f"backbone {name}: no tokenizer.json in {folder}; put the backbone's tokenizer beside its weights"
+        )
     return BackboneFiles(name=name, folder=folder, config=config, digest=digest, tokenizer_digest=_digest(tokenizer))
 
 
 def load_backbone(
-    files: BackboneFiles, machine: Machine, *, stock_head_classes: int | None, keep_dropout: bool, head_dropout: float | None
+    files: BackboneFiles,
+    machine: Machine,
+    *,
+    stock_head_classes: int | None,
+    keep_dropout: bool,
+    head_dropout: float | None,
 ) -> Any:
     """Load the pretrained encoder, frozen, in the machine's dtype.
 
@@ -71,8 +86,8 @@ def load_backbone(
         files: what `find_backbone` found.
         machine: device, dtype and attention.
         stock_head_classes: number of classes of the architecture's own head; none: the bare encoder without a pooler.
-        keep_dropout: keep the encoder's own dropout probabilities; otherwise they are set to 0.
-        head_dropout: dropout of the stock head; none: the architecture's own.
+        keep_dropout: keep the architecture's own dropout probabilities; otherwise they are set to 0.
+        head_dropout: dropout of the stock head; none: as ``keep_dropout`` says.
 
     Returns:
         A Transformers model whose parameters all have ``requires_grad = False``; a stock head is freshly initialised.
@@ -82,7 +97,7 @@ def load_backbone(
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
-    changes = dropout_changes(files.config, keep=keep_dropout, head=head_dropout)
+    changes: dict[str, Any] = {} if keep_dropout else dict(_without_dropout(files.config))
     if stock_head_classes is not None:
         changes["num_labels"] = stock_head_classes
     family = AutoModel if stock_head_classes is None else AutoModelForSequenceClassification
@@ -103,6 +118,8 @@ def load_backbone(
     _require_complete(model, report["missing_keys"], name=files.name, stock=stock_head_classes is not None)
     if stock_head_classes is None and getattr(model, "pooler", None) is not None:
         model.pooler = None  # it feeds the stock head alone
+    if head_dropout is not None:
+        _set_head_dropout(model, head_dropout)
     return model.requires_grad_(False).to(machine.device)
 
 
@@ -118,27 +135,20 @@ def load_tokenizer(files: BackboneFiles, *, add_prefix_space: bool) -> Any:
         raise InputError(f"backbone {files.name}: its tokenizer cannot be loaded: {reason}") from None
 
 
-def dropout_changes(config: Mapping[str, Any], *, keep: bool, head: float | None) -> dict[str, Any]:
-    """The configuration entries that set dropout: the encoder's own to 0 unless kept, the stock head's as asked."""
-    changes: dict[str, Any] = {}
-    if not keep:
-        reference = make_config(config).to_dict()
-        numbers = {key: value for key, value in reference.items() if "dropout" in key and isinstance(value, int | float)}
-        changes = {key: 0.0 for key, value in numbers.items() if not isinstance(value, bool)}
-    if head is not None or not keep:
-        key = next((key for key in ("classifier_dropout", "seq_classif_dropout", "cls_dropout") if key in make_config(config).to_dict()), None)
-        if key is not None:
-            own = make_config(config).to_dict()
-            changes[key] = head if head is not None else _own_head_dropout(own, key)
-        elif head is not None:
-            raise InputError("head.dropout: this architecture's stock head has no dropout to set: use head.kind = 'linear'")
-    return changes
+def _without_dropout(config: Mapping[str, Any]) -> dict[str, float]:
+    """Configuration entries that turn every dropout of an architecture off."""
+    entries = make_config(config).to_dict()
+    return {key: 0.0 for key, value in entries.items() if "dropout" in key and isinstance(value, float)}
 
 
-def _own_head_dropout(config: Mapping[str, Any], key: str) -> float:
-    """A stock head's dropout as its architecture has it: its own entry, else the encoder's hidden dropout."""
-    own = config.get(key)
-    return float(own if own is not None else config.get("hidden_dropout_prob", 0.0))
+def _set_head_dropout(model: Any, probability: float) -> None:
+    """Set the dropout of a stock head; raises InputError where it has none."""
+    head = [child for name, child in model.named_children() if name != model.base_model_prefix]
+    dropouts = [module for child in head for module in child.modules() if isinstance(module, torch.nn.Dropout)]
+    if not dropouts:
+        raise InputError("head.dropout: this architecture's stock head has no dropout: use head.kind = 'linear'")
+    for module in dropouts:
+        module.p = probability
 
 
 def _locate(name: str, revision: str | None) -> Path:
@@ -154,9 +164,7 @@ def _locate(name: str, revision: str | None) -> Path:
         if not folder.is_dir():
             raise InputError(f"backbone folder {name}: no such folder")
         return folder
-    fetched = fetch_from_hub(
-        name, lambda hub: hub.snapshot_download(name, revision=revision, allow_patterns=HUB_FILES)
-    )
+    fetched = fetch_from_hub(name, lambda hub: hub.snapshot_download(name, revision=revision, allow_patterns=HUB_FILES))
     return Path(fetched)
 
 
@@ -185,9 +193,13 @@ def _require_complete(model: Any, missing: list[str], *, name: str, stock: bool)
             continue  # dropped anyway
         lacking.append(inner)
     if lacking and all(key.split(".")[0] == "pooler" for key in lacking):
-        raise InputError(f"backbone {name}: its weights have no pooler, which its stock head needs: use head.kind = 'linear'")
+        raise InputError(
+            f"backbone {name}: its weights have no pooler, which its stock head needs: use head.kind = 'linear'"
+        )
     if lacking:
-        raise InputError(f"backbone {name}: its weights lack {len(lacking)} tensors of the encoder, such as {lacking[0]}")
+        raise InputError(
+            f"backbone {name}: its weights lack {len(lacking)} tensors of the encoder, such as {lacking[0]}"
+        )
 
 
 @contextlib.contextmanager
@@ -204,21 +216,3 @@ def _quiet_loading() -> Iterator[None]:
         logging.set_verbosity(verbosity)
         if bar:
             logging.enable_progress_bar()
-
-
-def describe(files: BackboneFiles) -> dict[str, Any]:
-    """What a saved classifier records of its backbone, to recognise it again."""
-    config = json.loads(json.dumps(dict(files.config)))
-    return {
-        "name": files.name,
-        "hub_id": ALIASES[files.name].hub_id if files.name in ALIASES else None,
-        "weights_sha256": files.digest,
-        "tokenizer_sha256": files.tokenizer_digest,
-        "model_type": config["model_type"],
-        "hidden_size": config.get("hidden_size", config.get("dim")),
-    }
-
-
-def seed_everything(seed: int) -> None:
-    """Seed PyTorch's generators on every device; nothing else in the package draws random numbers without its own."""
-    torch.manual_seed(seed)

@@ -53,7 +53,7 @@ def best_device() -> torch.device:
 def fast_bf16(device: torch.device) -> bool:
     """Whether bf16 matrix products run on this device's own instructions (AVX512-BF16, AMX, CUDA from Ampere on)."""
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     if device.type == "cpu":
         abilities = torch.cpu.get_capabilities()
         return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))

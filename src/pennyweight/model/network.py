@@ -113,8 +113,12 @@ def build_network(
         prefix=architecture.prefix if stock else "",
         head_modules=architecture.head_modules if stock else (),
     )
-    own_head = None if head.kind == "stock" else make_head(
-        head.kind, hidden=architecture.hidden, classes=head.classes, rank=head.rank, dropout=head.dropout or 0.0
+    own_head = (
+        None
+        if head.kind == "stock"
+        else make_head(
+            head.kind, hidden=architecture.hidden, classes=head.classes, rank=head.rank, dropout=head.dropout or 0.0
+        )
     )
     return Network(encoder, own_head, shape=head, machine=machine).to(machine.device)
 
@@ -125,9 +129,7 @@ def open_network(files: BackboneFiles, machine: Machine, *, folder: Path, head: 
     Raises:
         InputError: a file is missing or damaged, or does not fit the backbone.
     """
-    model = load_backbone(
-        files, machine, stock_head_classes=head.stock_classes, keep_dropout=False, head_dropout=None
-    )
+    model = load_backbone(files, machine, stock_head_classes=head.stock_classes, keep_dropout=False, head_dropout=None)
     encoder = open_adapters(model, folder)
     own_head = None
     if head.kind != "stock":

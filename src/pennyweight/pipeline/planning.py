@@ -65,9 +65,7 @@ def chosen_matrices(adapters: Adapters, architecture: Architecture) -> Sequence[
     """The matrices that a recipe's targets mean; raises InputError where a selector matches nothing."""
     if adapters.targets == "all-linear":
         return [matrix for matrix in architecture.matrices if matrix.layer is not None]
-    return select_all(
-        adapters.targets, architecture.matrices, flag="adapters.targets", prefix=architecture.prefix
-    )
+    return select_all(adapters.targets, architecture.matrices, flag="adapters.targets", prefix=architecture.prefix)
 
 
 def label_names(recipe: Recipe) -> tuple[str, ...]:

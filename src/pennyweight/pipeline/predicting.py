@@ -60,7 +60,9 @@ def parse_columns(text: str) -> tuple[Column, ...]:
         source = field.removeprefix("column:")
         if not source or not name or not (own or field in FIELDS):
             known = ", ".join(FIELDS)
-            raise InputError(f"--columns: {part.strip()!r} is no column; write NAME=FIELD, FIELD one of {known}, or column:NAME")
+            raise InputError(
+                f"--columns: {part.strip()!r} is no column; write NAME=FIELD, FIELD one of {known}, or column:NAME"
+            )
         columns.append(Column(name=source if own and not equals else name, field=source, source_column=own))
     names = [column.name for column in columns]
     if len(set(names)) != len(names):

@@ -63,9 +63,7 @@ def collect(recipe: Recipe) -> Collected:
         raise InputError(f"{data.source}: every item also occurs in the test data {data.test}; give other test data")
     training, validation = (
         usable[part]
-        for part in split_validation(
-            labels[usable], loaded.labels, fraction=data.validation, seed=recipe.training.seed
-        )
+        for part in split_validation(labels[usable], loaded.labels, fraction=data.validation, seed=recipe.training.seed)
     )
     shared = training[find_leaks((cleaned[i] for i in training), (cleaned[i] for i in validation))]
     return Collected(

@@ -176,8 +176,8 @@ class Run:
                 if isinstance(event, Mapping):
                     epoch = course.epochs_after(progress.next_step)
                     bar.say(
-                        f"epoch {epoch:.2f}: validation loss {event['loss']:.4f}, accuracy {100 * event['accuracy']:.2f} %, "
-                        f"macro F1 {100 * event['macro_f1']:.2f} %"
+                        f"epoch {epoch:.2f}: validation loss {event['loss']:.4f}, "
+                        f"accuracy {100 * event['accuracy']:.2f} %, macro F1 {100 * event['macro_f1']:.2f} %"
                     )
                     return
                 bar.update(progress.next_step, f"loss {event.loss:.3f}, {event.items / event.seconds:.0f} examples/s")

