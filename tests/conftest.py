@@ -35,6 +35,12 @@ def tiny_bert(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def six_layers(tmp_path_factory) -> Path:
+    """A RoBERTa as deep as the shipped recipes need: `targeted-r12` names layer 5."""
+    return make_backbone(tmp_path_factory.mktemp("backbones") / "six", "roberta", num_hidden_layers=6)
+
+
+@pytest.fixture(scope="session")
 def small_csv(tmp_path_factory) -> Path:
     return write_csv(tmp_path_factory.mktemp("data") / "small.csv", sentences())
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.budget.plan import Plan
+from pennyweight.pipeline.outcome import Outcome
 from pennyweight.pipeline.planning import plan_recipe
-from pennyweight.pipeline.run import Outcome, train_recipe
+from pennyweight.pipeline.run import train_recipe
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe, load_recipe
 

@@ -24,20 +24,20 @@ class Speaker:
         if self.enabled:
             self.console.print(line, markup=False)
 
-    def bar(self, what: str, total: int, *, done: int = 0) -> Bar:
-        """A progress bar over ``total`` units, ``done`` of them already; use it in a ``with``."""
-        return Bar(self, what, total, done)
+    def bar(self, what: str, total: int) -> Bar:
+        """A progress bar over ``total`` units; use it in a ``with``."""
+        return Bar(self, what, total)
 
 
 class Bar:
     """Progress of one long piece of work: how much is done, a short note, the time left."""
 
-    def __init__(self, speaker: Speaker, what: str, total: int, done: int) -> None:
+    def __init__(self, speaker: Speaker, what: str, total: int) -> None:
         self._speaker = speaker
         self._what = what
         self._total = total
-        self._begun_at = done
-        self._done = done
+        self._begun_at: int | None = None
+        self._done = 0
         self._started = self._spoken = time.monotonic()
         self._progress: Progress | None = None
         if speaker.enabled and speaker.console.is_terminal:
@@ -49,11 +49,13 @@ class Bar:
                 TimeRemainingColumn(),
                 console=speaker.console,
             )
-            self._task = self._progress.add_task(what, total=total, completed=done, note="")
+            self._task = self._progress.add_task(what, total=total, note="")
 
     def update(self, done: int, note: str) -> None:
         """``done`` units so far, with a note such as ``loss 0.31, 210 examples/s``."""
         self._done = done
+        if self._begun_at is None:  # a resumed run does not begin at 0, and its rate counts from where it began
+            self._begun_at = done - 1
         if self._progress is not None:
             self._progress.update(self._task, completed=done, note=note)
             return
@@ -67,8 +69,8 @@ class Bar:
         self._speaker.say(line)
 
     def _left(self, now: float) -> str:
-        fresh = self._done - self._begun_at
-        seconds = (now - self._started) / fresh * (self._total - self._done) if fresh else 0.0
+        assert self._begun_at is not None
+        seconds = (now - self._started) / (self._done - self._begun_at) * (self._total - self._done)
         return f"{seconds:.0f} s left"
 
     def __enter__(self) -> Self:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pennyweight.budget.plan import Plan, PlannedMatrix
     from pennyweight.evaluation.metrics import Interval
     from pennyweight.pipeline.judging import Judgement
-    from pennyweight.pipeline.run import Outcome
+    from pennyweight.pipeline.outcome import Outcome
 
 
 def plan_table(plan: Plan) -> None:

@@ -7,9 +7,9 @@ two sums of log losses, and two reliability histograms (one at temperature 1, on
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -132,6 +132,29 @@ class Metrics:
                 "uncalibrated": [vars(one).copy() for one in self.reliability_uncalibrated],
             },
         }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Self:
+        """The metrics that `as_dict` made ``content`` of."""
+
+        def one_class(fields: Mapping[str, Any]) -> ClassMetrics:
+            plain = {name: fields[name] for name in ("label", "support", "predicted", "precision", "recall")}
+            return ClassMetrics(**plain, f1=Interval(fields["f1"], fields["f1_low"], fields["f1_high"]))
+
+        def bins(kind: str) -> tuple[ReliabilityBin, ...]:
+            return tuple(ReliabilityBin(**fields) for fields in content["reliability"][kind])
+
+        same = ("examples", "macro_precision", "macro_recall", "log_loss", "log_loss_uncalibrated")
+        return cls(
+            **{name: content[name] for name in (*same, "ece", "ece_uncalibrated", "temperature")},
+            label_names=tuple(content["labels"]),
+            accuracy=Interval(**content["accuracy"]),
+            macro_f1=Interval(content["macro_f1"], **content["macro_f1_interval"]),
+            per_class=tuple(map(one_class, content["per_class"])),
+            confusion=tuple(map(tuple, content["confusion"])),
+            reliability=bins("calibrated"),
+            reliability_uncalibrated=bins("uncalibrated"),
+        )
 
 
 class StreamingMetrics:

@@ -114,6 +114,7 @@ def _require_same(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
 def _placed(model: Any, config: Any) -> Any:
     """PEFT's model, with every parameter that requires a gradient in fp32 whatever the format of the frozen ones."""
     from peft import get_peft_model
+    from peft.tuners.tuners_utils import BaseTunerLayer
 
     config.base_model_name_or_path = model.name_or_path
     with warnings.catch_warnings():
@@ -123,4 +124,8 @@ def _placed(model: Any, config: Any) -> Any:
     for parameter in placed.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
+    for module in placed.modules():
+        if isinstance(module, BaseTunerLayer):
+            # Autocast brings the thin factors to the input's format; PEFT would bring the wide input to theirs.
+            module.cast_input_dtype_enabled = False
     return placed

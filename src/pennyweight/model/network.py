@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -78,7 +79,10 @@ class Network(nn.Module):
         config.base_model_name_or_path = base_model
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
-            return (Path(folder) / "adapter_config.json").read_text(encoding="utf-8")
+            content = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
+        # PEFT holds the targets in a set, whose order differs from process to process.
+        content["target_modules"] = sorted(content["target_modules"])
+        return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def head_tensors(self) -> dict[str, Tensor]:
         """What goes into ``head.safetensors``; empty where PEFT saves the head."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,22 +43,28 @@ def open_run(out: Path, recipe: Recipe) -> Path:
     """
     folder = out / TRAINING
     path = folder / RUN
-    content = recipe.model_dump(mode="json")
     if path.exists():
         try:
-            begun = build_recipe(json.loads(path.read_text(encoding="utf-8")), where=str(path)).model_dump(mode="json")
+            begun = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: cannot be read ({error}); train anew into another folder") from None
-        if begun != content:
-            raise InputError(f"--resume: {out} was begun with another recipe: {_first_difference(begun, content)}")
+        require_same_recipe(begun, recipe, out)
         return folder
-    write_json(path, content)
+    write_json(path, recipe.model_dump(mode="json"))
     return folder
 
 
+def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> None:
+    """Raises InputError, naming the first differing key, where the run in ``out`` was begun with another recipe."""
+    before, now = (build_recipe(begun, where=str(out)).model_dump(mode="json"), recipe.model_dump(mode="json"))
+    if before != now:
+        raise InputError(f"--resume: {out} was begun with another recipe: {_first_difference(before, now)}")
+
+
 def close_run(out: Path) -> None:
-    """Remove checkpoint and log of a finished run; its report holds the log."""
-    shutil.rmtree(out / TRAINING)
+    """Remove checkpoint and log of a finished run, where they are still there; its report holds the log."""
+    if (out / TRAINING).exists():
+        shutil.rmtree(out / TRAINING)
 
 
 def _first_difference(begun: dict[str, Any], now: dict[str, Any]) -> str:

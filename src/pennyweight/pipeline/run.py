@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,8 +27,9 @@ from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokeni
 from pennyweight.model.device import Machine, choose_machine
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import Network, build_network
-from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, open_run
+from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, is_finished, open_run
 from pennyweight.pipeline.judging import Judgement, judge, report_contents, schema_of_classifier
+from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.preparation import Collected, collect, stream_source
 from pennyweight.pipeline.unpacking import conduct_of, course_of, describe_run, draft_manifest, head_of
@@ -36,28 +38,6 @@ from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import LOG, Fit, Fitted
 from pennyweight.training.objectives import cross_entropy
 from pennyweight.training.optimizers import make_optimizers
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """A finished run."""
-
-    folder: Path
-    plan: Plan
-    judgement: Judgement | None
-    """How good the classifier is; none in the processes beside the first, which do not judge."""
-    fitted: Fitted
-
-    def as_dict(self) -> dict[str, Any]:
-        """What ``train --json`` prints."""
-        judgement = self.judgement
-        return {
-            "folder": str(self.folder),
-            "plan": self.plan.as_dict(),
-            "metrics": judgement.as_dict() if judgement else None,
-            "report": str(judgement.report) if judgement else None,
-            "training": vars(self.fitted),
-        }
 
 
 @dataclass
@@ -284,18 +264,22 @@ def train_recipe(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     folder = Path(out)
-    check_folder(folder, resume=resume)
+    if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` the first process may already have begun
+        check_folder(folder, resume=resume)
     labels = label_names(recipe)
     architecture = read_architecture(
         read_config(recipe.backbone.name, revision=recipe.backbone.revision), classes=len(labels)
     )
     plan = plan_architecture(recipe, architecture, classes=len(labels))
     plan.require_within_budget()
+    speaker = speaker or Speaker()
+    if is_finished(folder):
+        speaker.say(f"{folder}: already finished, nothing is left to train")
+        return read_outcome(folder, recipe, plan)
 
     from accelerate import Accelerator
 
     accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the network mixes precision itself, at prediction too
-    speaker = speaker or Speaker()
     speaker.enabled = speaker.enabled and accelerator.is_main_process
     machine = choose_machine(
         precision=recipe.backbone.precision, attention=recipe.backbone.attention, device=accelerator.device

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
-from pennyweight.budget.backbones import ALIASES
+from pennyweight.budget.backbones import ALIASES, is_folder
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
 from pennyweight.environment import git_state, versions
@@ -87,6 +88,8 @@ def draft_manifest(
 ) -> Manifest:
     """The manifest of a trained classifier, before it is judged and its files are written."""
     name, alias = recipe.backbone.name, ALIASES.get(recipe.backbone.name)
+    if is_folder(name):
+        name = str(Path(name).expanduser().resolve())  # the classifier is opened from other folders too
     return Manifest(
         labels=labels,
         backbone=BackboneRecord(

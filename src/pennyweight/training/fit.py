@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from pennyweight.errors import Interrupted
+from pennyweight.errors import Interrupted, RunError
 from pennyweight.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.loop import StepReport, training_steps
@@ -82,7 +83,7 @@ class Fit:
 
         Raises:
             Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
-            RunError: a checkpoint could not be written, or the one found is damaged.
+            RunError: training diverged, a checkpoint could not be written, or the one found is damaged.
         """
         self._parameters = self._trainable()
         progress, best = self._resume()
@@ -100,6 +101,7 @@ class Fit:
                 gradient_clip=self.conduct.gradient_clip,
                 seed=course.seed,
             ):
+                _require_finite(report)
                 progress.next_step = report.step + 1
                 progress.seconds = time.perf_counter() - started
                 log(self._step_record(report), progress)
@@ -109,13 +111,14 @@ class Fit:
                     best = self._validate(progress, best, log, listen)
                 progress.seconds = time.perf_counter() - started
                 stop = self._agreed(bool(requested))
-                if validated or stop or progress.next_step % self.conduct.checkpoint_steps == 0:
+                done = progress.next_step == course.total_steps
+                if validated or stop or done or progress.next_step % self.conduct.checkpoint_steps == 0:
                     self._save(progress, best)
-                if stop and progress.next_step < course.total_steps:
-                    done = f"stopped after step {progress.next_step} of {course.total_steps}"
-                    raise Interrupted(f"{done}; a checkpoint is saved: the same command with --resume goes on")
+                if stop and not done:
+                    where = f"stopped after step {progress.next_step} of {course.total_steps}"
+                    raise Interrupted(f"{where}; a checkpoint is saved: the same command with --resume goes on")
                 if self.conduct.selection.should_stop(progress.validations):
-                    stopped_early = progress.next_step < course.total_steps
+                    stopped_early = not done
                     break
         return self._finish(progress, best, stopped_early)
 
@@ -217,6 +220,15 @@ class Fit:
                 progress.log_lines += 1
 
             yield write
+
+
+def _require_finite(report: StepReport) -> None:
+    """Raises RunError where training has diverged: going on would only waste the user's time."""
+    if not math.isfinite(report.loss):
+        raise RunError(
+            f"the loss became {report.loss} at step {report.step + 1}: training diverged; lower the learning rate "
+            f"(--set training.learning_rate=…) or lengthen the warm-up"
+        )
 
 
 @contextlib.contextmanager

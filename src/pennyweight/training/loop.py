@@ -53,6 +53,7 @@ class StepReport:
     """L2 norm before clipping."""
     items: int
     seconds: float
+    """From asking for the step's batches to the weights' update."""
 
 
 def training_steps(
@@ -79,8 +80,8 @@ def training_steps(
         seed: seed of dropout, mixed with the step's number and the process's.
     """
     network.train()
+    started = time.perf_counter()
     for step, content in steps:
-        started = time.perf_counter()
         rate = factor(step)
         for group in (group for optimizer in optimizers for group in optimizer.param_groups):
             group["lr"] = group["peak"] * rate
@@ -99,6 +100,7 @@ def training_steps(
             items=content.items,
             seconds=time.perf_counter() - started,
         )
+        started = time.perf_counter()  # the consumer's own time is not the step's
 
 
 def step_seed(seed: int, step: int, process: int) -> int:

@@ -1,0 +1,1 @@
+"""Measurements, each a runnable module that prints JSON."""

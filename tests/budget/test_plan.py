@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pennyweight.budget.plan import Plan, PlannedMatrix, Work
+from pennyweight.errors import BudgetError
+
+MATRICES = tuple(
+    PlannedMatrix(f"layer.{layer}.query", fan_in=10, fan_out=30, layer=layer, rank=rank, alpha=16.0)
+    for layer, rank in ((0, 2), (1, 5))
+)
+
+
+def make(*, budget: int = 500, head: int = 100, largest_rank: int | None = 5) -> Plan:
+    work = Work(forward=1000, backward=500, length=16)
+    return Plan("tiny", budget=budget, head=head, matrices=MATRICES, work=work, largest_rank=largest_rank)
+
+
+def test_a_pair_costs_rank_times_both_sides():
+    assert [matrix.parameters for matrix in MATRICES] == [80, 200]
+
+
+def test_groups_sum_to_the_whole():
+    plan = make()
+    assert plan.groups == {"adapters": 280, "head": 100}
+    assert sum(plan.groups.values()) == plan.trainable == 380
+    assert plan.adapter_bytes == 4 * 380
+
+
+@pytest.mark.parametrize(("budget", "within"), [(379, False), (380, True), (381, True)])
+def test_the_budget_is_a_bound_that_may_be_reached(budget, within):
+    plan = make(budget=budget)
+    assert plan.within_budget is within
+    if within:
+        plan.require_within_budget()
+    else:
+        with pytest.raises(BudgetError):
+            plan.require_within_budget()
+
+
+def test_the_refusal_says_by_how_much_and_what_fits():
+    assert make(budget=300, largest_rank=4).refusal() == (
+        "over budget: 380 trainable parameters are 80 more than 300; "
+        "the largest uniform rank that fits is 4 (--set adapters.rank=4)"
+    )
+
+
+def test_the_refusal_where_no_rank_fits():
+    refusal = make(budget=120, largest_rank=None).refusal()
+    assert "no rank fits beside a head of 100" in refusal
+    assert "--set head.kind=linear" in refusal
+
+
+def test_as_json():
+    content = json.loads(json.dumps(make().as_dict()))
+    assert {"backbone", "trainable", "budget", "within_budget", "groups", "modules"} <= content.keys()
+    assert content["modules"][1] == {
+        "name": "layer.1.query",
+        "in": 10,
+        "out": 30,
+        "rank": 5,
+        "alpha": 16.0,
+        "parameters": 200,
+    }
+    assert sum(module["parameters"] for module in content["modules"]) == content["groups"]["adapters"]
+    assert content["flops_per_token"] == {"forward": 1000, "backward": 500, "at_length": 16}
