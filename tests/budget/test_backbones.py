@@ -67,9 +67,9 @@ def test_an_impossible_hub_id(name, no_network):
 
 
 def test_the_hub_out_of_reach_says_what_to_give_instead(monkeypatch, tmp_path):
-    """Nothing listens at the port: it was free a moment ago. The pauses between huggingface_hub's retries are left out."""
+    """Nothing listens at the port: it was free a moment ago. The pauses between retries are left out."""
     monkeypatch.setattr("time.sleep", lambda _seconds: None)
-    import huggingface_hub.constants
+    import huggingface_hub
     from huggingface_hub import hf_hub_download
 
     with socket.socket() as probe:

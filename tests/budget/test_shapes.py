@@ -51,6 +51,28 @@ def test_nothing_is_allocated(monkeypatch):
     assert read.layers == 100
 
 
+@pytest.mark.parametrize(
+    ("kind", "positions"),
+    [("bert", 140), ("roberta", 138), ("distilbert", 140), ("electra", 140), ("albert", 140), ("deberta-v2", 140)],
+)
+def test_the_longest_input_is_as_long_as_the_model_takes(kind, positions):
+    assert read_architecture(config_of(kind), classes=2).positions == positions
+    model = AutoModelForSequenceClassification.from_config(make_config(config_of(kind), num_labels=2)).eval()
+    tokens = torch.full((1, positions + 1), 7)
+    assert model(input_ids=tokens[:, :-1]).logits.shape == (1, 2)
+    with pytest.raises((IndexError, RuntimeError)):
+        model(input_ids=tokens)
+
+
+def test_relative_positions_limit_nothing():
+    config = config_of("deberta-v2", position_biased_input=False)
+    assert read_architecture(config, classes=2).positions is None
+
+
+def test_the_aliases_take_512_tokens():
+    assert {read_architecture(read_config(alias), classes=2).positions for alias in ("minilm", "roberta-base")} == {512}
+
+
 def test_the_number_of_classes_enters_the_stock_head():
     sizes = [read_architecture(config_of("roberta"), classes=classes).stock_head for classes in (2, 3)]
     assert sizes[1] - sizes[0] == 32 + 1

@@ -40,7 +40,9 @@ def no_network(monkeypatch):
 def no_weights(monkeypatch):
     opened: list[str] = []
     really = builtins.open
-    monkeypatch.setattr(builtins, "open", lambda file, *rest, **more: (opened.append(str(file)), really(file, *rest, **more))[1])
+    monkeypatch.setattr(
+        builtins, "open", lambda file, *rest, **more: (opened.append(str(file)), really(file, *rest, **more))[1]
+    )
     yield
     assert not [name for name in opened if name.endswith((".safetensors", ".bin"))]
 

@@ -66,13 +66,13 @@ def test_the_judgement_is_what_the_saved_classifier_says(make_recipe, trained):
 
 @pytest.mark.parametrize("metric", ["loss", "macro_f1"])
 def test_the_best_validation_is_kept_and_the_last_where_asked(metric, make_recipe, tmp_path):
-    training = {"epochs": 4, "learning_rate": 0.2, "metric": metric, "schedule": "constant", "gradient_clip": None}
+    training = {"epochs": 3, "learning_rate": 0.02, "metric": metric, "schedule": "constant", "gradient_clip": None}
     best = train_quietly(make_recipe(training={**training, "keep": "best"}), tmp_path / "best")
     last = train_quietly(make_recipe(training={**training, "keep": "last"}), tmp_path / "last")
     values = scores(best.folder, metric)
     assert values == scores(last.folder, metric)
     pick = min if metric == "loss" else max
-    assert values.index(pick(values)) != 3, "the check needs a run whose last validation is not its best"
+    assert values.index(pick(values)) < 2, "the check needs a run whose last validation is not its best"
     assert best.fitted.best_step == 5 * (values.index(pick(values)) + 1)
     assert last.fitted.best_step is None
     for outcome, value in ((best, pick(values)), (last, values[-1])):

@@ -91,9 +91,7 @@ def test_the_optimizers_state_comes_back_whole(name, tmp_path):
 def test_a_checkpoint_before_the_first_step(tmp_path):
     network, optimizers = prepared("adamw")
     save(tmp_path / "c", network, optimizers)
-    progress, best = load_checkpoint(
-        tmp_path / "c", parameters=dict(network.named_parameters()), optimizers=optimizers
-    )
+    progress, best = load_checkpoint(tmp_path / "c", parameters=dict(network.named_parameters()), optimizers=optimizers)
     assert progress == Progress()
     assert best == {}
 

@@ -49,9 +49,7 @@ def run(course: Course = COURSE, *, dropout: float = 0.0, clip: float | None = N
     network = options.pop("network", None) or Bag(dropout)
     name = options.pop("optimizer", "sgd")
     trained = {key: value for key, value in network.named_parameters() if value.requires_grad}
-    optimizers = make_optimizers(
-        name, trained, learning_rate=0.5, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0
-    )
+    optimizers = make_optimizers(name, trained, learning_rate=0.5, betas=(0.9, 0.999), epsilon=1e-8, weight_decay=0.0)
     accelerator = Accelerator(cpu=True)
     prepared, *optimizers = accelerator.prepare(network, *optimizers)
     reports = list(
@@ -76,10 +74,7 @@ def weights(network: nn.Module) -> torch.Tensor:
 @pytest.mark.parametrize(("size", "accumulation"), [(4, 2), (2, 4), (1, 8), (3, 3)])
 def test_accumulation_changes_nothing_but_the_memory(size, accumulation):
     """The items of a step are the same ones, the short last step included, so the loss and the weights are too."""
-    if size * accumulation != 8:
-        whole = replace(COURSE, batch_size=size * accumulation)
-    else:
-        whole = COURSE
+    whole = replace(COURSE, batch_size=size * accumulation)
     one, one_reports = run(whole)
     other, reports = run(replace(whole, batch_size=size, accumulation=accumulation))
     assert [report.items for report in reports] == [report.items for report in one_reports]
@@ -144,8 +139,6 @@ def test_dropout_depends_on_the_step_alone():
 
 
 def test_seeds_of_steps_are_distinct():
-    seeds = {
-        step_seed(seed, step, process) for seed in range(8) for step in range(300) for process in range(8)
-    }
+    seeds = {step_seed(seed, step, process) for seed in range(8) for step in range(300) for process in range(8)}
     assert len(seeds) == 8 * 300 * 8
     assert step_seed(2**31 - 1, 10**6, 1000) < 2**63

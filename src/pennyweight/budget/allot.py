@@ -33,6 +33,8 @@ def largest_uniform_rank(
 ) -> int | None:
     """The largest rank that all ``matrices`` can share within ``room`` parameters; none where not even 1 fits.
 
+    A rank above the smaller side of a matrix adds nothing, so the smallest of these sides is the most.
+
     Args:
         matrices: what gets an adapter.
         room: parameters left for adapters (the budget less the head).
@@ -43,7 +45,8 @@ def largest_uniform_rank(
     per_rank = sum(matrix.fan_in + matrix.fan_out for matrix in matrices if matrix.name not in fixed)
     if per_rank == 0:
         return None
-    rank = (room - spent) // per_rank
+    full = min(min(matrix.fan_in, matrix.fan_out) for matrix in matrices if matrix.name not in fixed)
+    rank = min((room - spent) // per_rank, full)
     return rank if rank >= 1 else None
 
 

@@ -28,6 +28,8 @@ class Architecture:
     """Top-level names of that head's modules, as PEFT's ``modules_to_save`` wants them."""
     total: int
     """Parameters of the base model, all frozen."""
+    positions: int | None
+    """Most tokens of one input; none where positions are relative and nothing limits it."""
 
 
 def make_config(config: Mapping[str, Any], **changes: Any) -> Any:
@@ -83,7 +85,17 @@ def read_architecture(config: Mapping[str, Any], *, classes: int) -> Architectur
         stock_head=sum(parameter.numel() for child in head.values() for parameter in child.parameters()),
         head_modules=tuple(name for name, child in head.items() if any(True for _ in child.parameters())),
         total=sum(parameter.numel() for parameter in base.parameters()),
+        positions=_positions(base),
     )
+
+
+def _positions(base: Any) -> int | None:
+    """The length of the table of absolute positions; RoBERTa's kin begin to count behind the padding's number."""
+    table = getattr(getattr(base, "embeddings", None), "position_embeddings", None)
+    if table is None:
+        return None
+    first = 0 if table.padding_idx is None else table.padding_idx + 1
+    return int(table.num_embeddings) - first
 
 
 def layer_of(name: str) -> int | None:

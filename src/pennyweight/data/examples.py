@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     import datasets
 
 _NAMED_ROWS = 5
+_TEXT_REMEDY = "--text (train: --set data.text=<column>)"
+_LABEL_REMEDY = "--label (train: --set data.label=<column>)"
 _LOOK_AHEAD = 1000
 _CLOSING = "\"'\u201d\u2019\u00bb)]}*_"
 _SENTENCE_ENDS = ".!?:;\u2026\u3002\uff01\uff1f\uff1a\uff1b"
@@ -230,13 +232,13 @@ def join_texts(parts: list[Any]) -> str | None:
 
 
 def _check_columns(source: str, row: Row, schema: Schema) -> None:
-    wanted = [(column, "data.text") for column in schema.text]
+    wanted = [(column, _TEXT_REMEDY) for column in schema.text]
     if schema.label is not None:
-        wanted.append((schema.label, "data.label"))
-    for column, key in wanted:
+        wanted.append((schema.label, _LABEL_REMEDY))
+    for column, remedy in wanted:
         if column not in row.values:
             there = listed(tuple(map(str, row.values))) or "none"
-            raise InputError(f"{source} has no column {column!r}; it has: {there}; name one with --set {key}=<column>")
+            raise InputError(f"{source} has no column {column!r}; it has: {there}; name one with {remedy}")
 
 
 def _fault(row: Row, text: str | None, schema: Schema) -> str | None:

@@ -63,7 +63,7 @@ def open_adapters(model: Any, folder: Path) -> Any:
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise InputError(f"{folder}: its adapters cannot be opened: {str(error).splitlines()[0]}") from None
     tensors = read_tensors(folder / "adapter_model.safetensors")
-    _require_same(tensors, adapter_state(placed), folder / "adapter_model.safetensors")
+    require_same_shapes(tensors, adapter_state(placed), folder / "adapter_model.safetensors")
     set_peft_model_state_dict(placed, tensors)
     return placed.requires_grad_(False)
 
@@ -97,7 +97,8 @@ def require_planned_count(model: nn.Module, planned: int) -> None:
         )
 
 
-def _require_same(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+def require_same_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor], path: Path) -> None:
+    """Raises InputError unless the tensors read from ``path`` have the names and shapes of those expected."""
     if tensors.keys() != expected.keys():
         odd = sorted(tensors.keys() ^ expected.keys())[0]
         raise InputError(
@@ -107,7 +108,7 @@ def _require_same(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
         if tensor.shape != expected[name].shape:
             raise InputError(
                 f"{path}: {name} has shape {list(tensor.shape)}, this backbone needs {list(expected[name].shape)}: "
-                f"the adapter was made for a backbone of another width"
+                f"it was made for a backbone of another width"
             )
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.budget.shapes import Architecture
-from pennyweight.model.adapters import adapter_state, open_adapters, place_adapters, read_tensors
+from pennyweight.model.adapters import adapter_state, open_adapters, place_adapters, read_tensors, require_same_shapes
 from pennyweight.model.backbone import BackboneFiles, load_backbone
 from pennyweight.model.device import Machine
 from pennyweight.model.heads import make_head, pool
@@ -80,8 +80,10 @@ class Network(nn.Module):
         with tempfile.TemporaryDirectory() as folder:
             config.save_pretrained(folder)
             content = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
-        # PEFT holds the targets in a set, whose order differs from process to process.
-        content["target_modules"] = sorted(content["target_modules"])
+        # PEFT shortens a long list of targets to endings such as ``dense``, which may mean more in a model that has
+        # more modules; whole names mean the same everywhere.
+        content["target_modules"] = sorted(self.encoder.base_model.targeted_module_names)
+        content["inference_mode"] = True
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def head_tensors(self) -> dict[str, Tensor]:
@@ -138,6 +140,9 @@ def open_network(files: BackboneFiles, machine: Machine, *, folder: Path, head: 
     own_head = None
     if head.kind != "stock":
         own_head = make_head(head.kind, hidden=hidden, classes=head.classes, rank=head.rank, dropout=0.0)
-        own_head.load_state_dict(read_tensors(folder / "head.safetensors"))
+        path = folder / "head.safetensors"
+        tensors = read_tensors(path)
+        require_same_shapes(tensors, own_head.state_dict(), path)
+        own_head.load_state_dict(tensors)
     network = Network(encoder, own_head, shape=head, machine=machine).to(machine.device)
     return network.requires_grad_(False).eval()

@@ -9,6 +9,7 @@ from pennyweight.budget.backbones import read_config
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.selectors import Matrix, select_all, values_by_matrix
 from pennyweight.budget.shapes import Architecture, read_architecture
+from pennyweight.errors import InputError
 from pennyweight.recipe import Adapters, Recipe
 
 
@@ -18,7 +19,8 @@ def plan_recipe(recipe: Recipe) -> Plan:
     Where ``data.labels`` is ``auto`` the training source is read to learn the number of classes.
 
     Raises:
-        InputError: unknown backbone, a selector that matches nothing, or labels that cannot be discovered.
+        InputError: unknown backbone, a selector that matches nothing, labels that cannot be discovered, or inputs
+            longer than the backbone takes.
         BudgetError: ``rank = "fill"`` and not even rank 1 fits. A plan merely over budget is returned, not raised.
     """
     classes = len(label_names(recipe))
@@ -28,6 +30,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
 
 def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: int) -> Plan:
     """As `plan_recipe`, for an architecture whose shapes are known."""
+    _require_positions(recipe, architecture)
     adapters = recipe.adapters
     targets = chosen_matrices(adapters, architecture)
     context = {"matrices": targets, "prefix": architecture.prefix}
@@ -59,6 +62,15 @@ def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: in
         ),
         largest_rank=largest_uniform_rank(targets, room=budget - head, fixed_ranks=ranks),
     )
+
+
+def _require_positions(recipe: Recipe, architecture: Architecture) -> None:
+    length, positions = recipe.text.max_length, architecture.positions
+    if positions is not None and length > positions:
+        raise InputError(
+            f"text.max_length = {length}: backbone {recipe.backbone.name} takes {positions} tokens at most "
+            f"(--set text.max_length={positions})"
+        )
 
 
 def chosen_matrices(adapters: Adapters, architecture: Architecture) -> Sequence[Matrix]:

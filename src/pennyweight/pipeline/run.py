@@ -24,7 +24,7 @@ from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes
 from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
-from pennyweight.model.device import Machine, choose_machine
+from pennyweight.model.device import Machine, best_device, choose_machine
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import Network, build_network
 from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, is_finished, open_run
@@ -54,9 +54,9 @@ class Run:
 
     def go(self) -> Outcome:
         """All stages in order."""
+        collected = collect(self.recipe)
         files = find_backbone(self.recipe.backbone.name, revision=self.recipe.backbone.revision)
         tokenizer = load_tokenizer(files, add_prefix_space=self.recipe.text.add_prefix_space)
-        collected = collect(self.recipe)
         table = tokenise(collected.cleaned, tokenizer, max_length=self.recipe.text.max_length)
         inspection = self._inspect(collected, table)
         network = self._build(files, classes=len(collected.label_names))
@@ -279,7 +279,10 @@ def train_recipe(
 
     from accelerate import Accelerator
 
-    accelerator = Accelerator(cpu=cpu, mixed_precision="no")  # the network mixes precision itself, at prediction too
+    accelerator = Accelerator(
+        cpu=cpu or best_device().type == "cpu",  # unless told so, processes on CPUs would not find each other
+        mixed_precision="no",  # the network mixes precision itself, at prediction too
+    )
     speaker.enabled = speaker.enabled and accelerator.is_main_process
     machine = choose_machine(
         precision=recipe.backbone.precision, attention=recipe.backbone.attention, device=accelerator.device
