@@ -122,8 +122,8 @@ class Interrupting(Speaker):
         super().__init__(enabled=False)
         self.step, self.number = step, number
 
-    def bar(self, what, total, *, done=0):
-        made = super().bar(what, total, done=done)
+    def bar(self, what, total):
+        made = super().bar(what, total)
 
         def update(done: int, note: str) -> None:
             if done == self.step:

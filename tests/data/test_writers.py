@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pennyweight.data.readers import read_rows
+from pennyweight.data.writers import check_format, open_table
+from pennyweight.errors import InputError
+
+COLUMNS = {"row": "int", "label": "text", "share": "float"}
+ROWS = [
+    {"row": 1, "label": 'A "quoted", name\nof two lines', "share": 1 / 3},
+    {"row": 2, "label": "Zoë 東京", "share": 1e-17},
+    {"row": 3, "label": None, "share": 0.0},
+]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet", ".CSV"])
+@pytest.mark.parametrize("windows", [[], [ROWS], [ROWS[:1], ROWS[1:]], [[], ROWS]])
+def test_rows_come_back_as_they_were(suffix, windows, tmp_path):
+    path = tmp_path / f"table{suffix}"
+    with open_table(path, COLUMNS) as write:
+        for rows in windows:
+            write(rows)
+        assert not path.exists()
+    expected = [row for rows in windows for row in rows]
+    if suffix == ".jsonl":
+        rows = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    elif suffix == ".parquet":
+        rows = pq.read_table(path).to_pylist()
+    else:
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file, delimiter="\t" if suffix == ".tsv" else ","))
+        expected = [{key: "" if value is None else str(value) for key, value in row.items()} for row in expected]
+    assert rows == expected
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+
+
+def test_the_header_is_there_without_rows_and_the_types_too(tmp_path):
+    for suffix in (".csv", ".parquet"):
+        with open_table(tmp_path / f"a{suffix}", COLUMNS):
+            pass
+    assert (tmp_path / "a.csv").read_text() == "row,label,share\n"
+    schema = pq.read_schema(tmp_path / "a.parquet")
+    assert [(field.name, field.type) for field in schema] == [
+        ("row", pa.int64()),
+        ("label", pa.string()),
+        ("share", pa.float64()),
+    ]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+def test_what_is_written_can_be_read_as_data(suffix, tmp_path):
+    path = tmp_path / f"a{suffix}"
+    with open_table(path, COLUMNS) as write:
+        write(ROWS)
+    assert [row.values["label"] or None for row in read_rows(path)] == [row["label"] for row in ROWS]
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl", ".parquet"])
+def test_broken_off_nothing_is_left(suffix, tmp_path):
+    with pytest.raises(ZeroDivisionError), open_table(tmp_path / f"a{suffix}", COLUMNS) as write:
+        write(ROWS)
+        raise ZeroDivisionError
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a", "a.csv.gz"])
+def test_an_unknown_format_lists_those_there_are(name, tmp_path):
+    for attempt in (check_format, lambda path: open_table(path, COLUMNS).__enter__()):
+        with pytest.raises(InputError, match=r"unknown format .*\.csv, \.tsv, \.jsonl, \.parquet"):
+            attempt(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,51 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pennyweight.model.heads import LinearHead, LowRankHead, make_head, pool
+
+torch.manual_seed(0)
+HIDDEN = torch.randn(3, 5, 8)
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_pooling_against_the_naive_way(dtype):
+    hidden = HIDDEN.to(dtype)
+    expected = torch.stack([hidden[i, : int(MASK[i].sum())].float().mean(dim=0) for i in range(3)])
+    torch.testing.assert_close(pool(hidden, MASK, "mean"), expected)
+    assert torch.equal(pool(hidden, MASK, "cls"), hidden[:, 0].float())
+    assert pool(hidden, MASK, "mean").dtype == torch.float32
+
+
+def test_padding_has_no_say():
+    other = HIDDEN.clone()
+    other[MASK == 0] = 1e6
+    assert torch.equal(pool(other, MASK, "mean"), pool(HIDDEN, MASK, "mean"))
+
+
+def test_nothing_but_padding_gives_zeros():
+    assert torch.equal(pool(HIDDEN, torch.zeros_like(MASK), "mean"), torch.zeros(3, 8))
+
+
+def test_heads_against_their_formulas():
+    pooled = HIDDEN[:, 0]
+    linear = LinearHead(8, 4).eval()
+    torch.testing.assert_close(linear(pooled), pooled @ linear.out.weight.T + linear.out.bias)
+    low = LowRankHead(8, 4, rank=2).eval()
+    assert low.down.weight.shape == (2, 8)
+    matrix = low.out.weight @ low.down.weight
+    torch.testing.assert_close(low(pooled), pooled @ matrix.T + low.out.bias)
+    assert torch.linalg.matrix_rank(matrix) == 2
+
+
+@pytest.mark.parametrize(("kind", "rank"), [("linear", None), ("low-rank", 3)])
+def test_dropout_acts_in_training_alone(kind, rank):
+    head = make_head(kind, hidden=8, classes=4, rank=rank, dropout=0.5)
+    pooled = HIDDEN[:, 0]
+    head.train()
+    assert not torch.equal(head(pooled), head(pooled))
+    head.eval()
+    assert torch.equal(head(pooled), head(pooled))
+    assert all(parameter.dtype == torch.float32 for parameter in head.parameters())

@@ -1,0 +1,148 @@
+"""The shipped recipes from training to prediction: on a tiny backbone, on a real one, and at full size for a step."""
+
+from __future__ import annotations
+
+import json
+from itertools import islice
+
+import pytest
+import torch
+from conftest import train_quietly
+from safetensors.torch import save_file
+from tiny import make_backbone, sentences, write_csv
+
+from pennyweight.api import changed
+from pennyweight.budget.backbones import read_config
+from pennyweight.budget.shapes import make_config, read_architecture
+from pennyweight.classifier import Classifier
+from pennyweight.model.backbone import find_backbone, load_tokenizer
+from pennyweight.model.device import choose_machine
+from pennyweight.model.network import build_network
+from pennyweight.pipeline.judging import judge, schema_of_classifier
+from pennyweight.pipeline.planning import plan_architecture
+from pennyweight.pipeline.preparation import stream_source
+from pennyweight.pipeline.unpacking import head_of
+from pennyweight.recipe_files import load_recipe, shipped_recipes
+
+SYSTEMS = ("qv-dense-r4", "qv-r10", "qkv-r6", "targeted-r12", "qkv-r7")
+NAMES = {"orchard": "World", "harbour": "Sports", "workshop": "Business"}
+
+
+@pytest.fixture(scope="module")
+def news(tmp_path_factory):
+    """Four classes, since the recipes name four."""
+    rows = [(text, NAMES[label]) for text, label in sentences(60)]
+    rows += [(f"{text} {index}", "Sci/Tech") for index, (text, _) in enumerate(sentences(20, seed=50))]
+    return write_csv(tmp_path_factory.mktemp("news") / "news.csv", rows)
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_the_five_systems_train_evaluate_and_predict(name, six_layers, news, pennyweight, tmp_path):
+    out = tmp_path / "out"
+    options = [
+        "--backbone",
+        six_layers,
+        "--data",
+        news,
+        "--set",
+        "training.epochs=1",
+        "--set",
+        "evaluation.bootstrap=100",
+    ]
+    code, stdout, stderr = pennyweight("train", name, *options, "--out", out, "--json")
+    assert code == 0, stderr
+    assert (
+        json.loads(stdout)["plan"]["trainable"]
+        == json.loads((out / "classifier.json").read_text())["plan"]["trainable"]
+    )
+    code, stdout, _ = pennyweight("evaluate", out, "--data", news, "--json")
+    assert json.loads(stdout)["examples"] == 80
+    columns = "ID=index,Label=label_id"
+    assert pennyweight("predict", out, "--data", news, "--out", tmp_path / "p.csv", "--columns", columns)[0] == 0
+    lines = (tmp_path / "p.csv").read_text().splitlines()
+    assert lines[0] == "ID,Label"
+    assert len(lines) == 81
+    assert {line.split(",")[1] for line in lines[1:]} <= set("0123")
+
+
+@pytest.fixture(scope="module")
+def full_size(tmp_path_factory):
+    """RoBERTa-base as it is published, but for its weights, which are random, and its tokenizer, which is tiny."""
+    from transformers import RobertaModel
+
+    folder = make_backbone(tmp_path_factory.mktemp("full") / "roberta-base", "roberta")
+    config = make_config(read_config("roberta-base"))
+    with torch.device("meta"):
+        shapes = {name: tensor.shape for name, tensor in RobertaModel(config).state_dict().items() if tensor.ndim}
+    torch.manual_seed(0)
+    noise = torch.randn(2**20, dtype=torch.bfloat16) * 0.02
+
+    def filled(name: str, shape: torch.Size) -> torch.Tensor:
+        if "LayerNorm" in name:
+            return (torch.ones if name.endswith("weight") else torch.zeros)(shape, dtype=torch.bfloat16)
+        return noise.repeat(-(-shape.numel() // len(noise)))[: shape.numel()].reshape(shape).contiguous()
+
+    weights = {name: filled(name, shape) for name, shape in shapes.items() if "position_ids" not in name}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize(("name", "count"), [("qv-dense-r4", 999_172), ("targeted-r12", 796_420)])
+def test_a_step_each_way_at_full_size(name, count, full_size):
+    recipe = changed(load_recipe(name), {"backbone": {"name": str(full_size), "precision": "bf16"}})
+    files = find_backbone(str(full_size))
+    architecture = read_architecture(files.config, classes=4)
+    planned = plan_architecture(recipe, architecture, classes=4)
+    network = build_network(
+        files,
+        choose_machine(precision="bf16", attention="auto", device=torch.device("cpu")),
+        architecture=architecture,
+        planned=planned.matrices,
+        head=head_of(recipe, classes=4),
+        adapter_dropout=recipe.adapters.dropout,
+        keep_dropout=recipe.backbone.dropout,
+    ).train()
+    trained = network.trainable()
+    assert sum(parameter.numel() for parameter in trained.values()) == planned.trainable == count
+    tokenizer = load_tokenizer(files, add_prefix_space=recipe.text.add_prefix_space)
+    batch = tokenizer(["apple pear", "ship rope tide"], padding=True, return_tensors="pt")
+    before = {key: parameter.detach().clone() for key, parameter in trained.items()}
+    loss = torch.nn.functional.cross_entropy(network(batch["input_ids"], batch["attention_mask"]), torch.tensor([0, 3]))
+    loss.backward()
+    assert torch.isfinite(loss)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in trained.values())
+    torch.optim.AdamW(trained.values(), lr=1e-3).step()
+    # B begins at zero, so that A has no gradient in the first step.
+    assert all(not torch.equal(trained[key], value) for key, value in before.items() if "lora_A" not in key)
+    frozen = [parameter for parameter in network.parameters() if not parameter.requires_grad]
+    assert all(parameter.grad is None and parameter.dtype == torch.bfloat16 for parameter in frozen)
+
+
+def test_every_recipe_is_run_by_some_test():
+    assert {*SYSTEMS, "quickstart", "ag-news"} == set(shipped_recipes())
+
+
+def test_quickstart_learns_the_starter_set(minilm, tmp_path):
+    """Half of the items and a third of the epochs still teach it far more than chance, which is 25 %."""
+    recipe = changed(load_recipe("quickstart"), {"training": {"epochs": 2}, "data": {"limit_per_class": 60}})
+    outcome = train_quietly(recipe, tmp_path / "out")
+    assert outcome.judgement.metrics.examples == 120
+    assert outcome.judgement.metrics.accuracy.value > 0.75
+    reloaded = Classifier.load(tmp_path / "out", device="cpu")
+    assert reloaded.labels == ("World", "Sports", "Business", "Sci/Tech")
+
+
+def test_ag_news_on_a_sliver_of_real_news(minilm, real_data, tmp_path):
+    source, test = (str(real_data / "agnews" / f"{part}.parquet") for part in ("train", "test"))
+    sections = {
+        "backbone": {"name": minilm},
+        "data": {"source": source, "limit": 300},
+        "training": {"epochs": 2, "batch_size": 16},
+    }
+    outcome = train_quietly(changed(load_recipe("ag-news"), sections), tmp_path / "out")
+    assert outcome.plan.trainable <= 1_000_000
+    classifier = Classifier.load(tmp_path / "out", device="cpu")
+    examples = islice(stream_source(test, schema_of_classifier(classifier)), 200)
+    judgement = judge(classifier, examples, what="test", folder=None, resamples=100)
+    assert judgement.metrics.accuracy.value > 0.75
