@@ -15,7 +15,7 @@ import pytest
 from conftest import train_quietly
 from tiny import table_of
 
-from pennyweight.console import Speaker
+from pennyweight.console import Bar, Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.pipeline.run import train_recipe
@@ -186,3 +186,23 @@ def test_resuming_a_finished_run_leaves_it_as_it_is(make_recipe, tmp_path, capsy
 
 def test_resuming_where_nothing_was_begun_begins(make_recipe, trained, tmp_path):
     same(train_quietly(make_recipe(), tmp_path / "out", resume=True).folder, trained)
+
+
+def test_resuming_on_changed_data_is_refused(tiny_roberta, small_csv, tmp_path):
+    data = tmp_path / "data.csv"
+    data.write_text(small_csv.read_text())
+    table = table_of(tiny_roberta, data, epochs=1)
+    recipe, out = build_recipe(table), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(recipe, out, speaker=Stopping(enabled=False))
+    header, first, *rest = data.read_text().splitlines(keepends=True)
+    data.write_text("".join([header, first.replace(",", " moreover,", 1), *rest]))
+    with pytest.raises(InputError, match="has changed since the run"):
+        train_recipe(recipe, out, resume=True, speaker=Speaker(enabled=False))
+
+
+class Stopping(Speaker):
+    """Interrupts where training would begin, after the run's folder was made."""
+
+    def bar(self, what: str, total: int) -> Bar:
+        raise KeyboardInterrupt

@@ -103,7 +103,14 @@ def fetch_from_hub(name: str, fetch: Callable[[Any], T]) -> T:
         ) from None
     except errors.EntryNotFoundError as error:
         raise InputError(f"backbone {name!r}: a file is missing on the Hub: {str(error).splitlines()[0]}") from None
-    except (errors.HfHubHTTPError, OSError) as error:
+    except Exception as error:
+        if not isinstance(error, errors.HfHubHTTPError | OSError) and not _is_transport(error):
+            raise
         raise RunError(
             f"backbone {name!r}: the Hub cannot be reached ({str(error).splitlines()[0]}); {_FOLDER_INSTEAD}"
         ) from None
+
+
+def _is_transport(error: Exception) -> bool:
+    """Whether the Hub's HTTP client raised it: which client that is differs between releases of the library."""
+    return type(error).__module__.partition(".")[0] in ("httpx", "httpx2", "requests")

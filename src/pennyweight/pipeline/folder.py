@@ -34,11 +34,12 @@ def is_finished(out: Path) -> bool:
     return (out / MANIFEST).exists()
 
 
-def open_run(out: Path, recipe: Recipe) -> Path:
+def open_run(out: Path, recipe: Recipe, *, data_digest: str) -> Path:
     """Make or reopen the folder that checkpoint and log live in while the run is under way.
 
     Raises:
-        InputError: the run to be resumed was begun with another recipe; the first differing key is named.
+        InputError: the run to be resumed was begun with another recipe, whose first differing key is named, or on
+            other data.
         RunError: the folder cannot be written.
     """
     folder = out / TRAINING
@@ -48,9 +49,14 @@ def open_run(out: Path, recipe: Recipe) -> Path:
             begun = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise InputError(f"{path}: cannot be read ({error}); train anew into another folder") from None
-        require_same_recipe(begun, recipe, out)
+        require_same_recipe(begun["recipe"], recipe, out)
+        if begun["data_sha256"] != data_digest:
+            raise InputError(
+                f"--resume: {recipe.data.source} has changed since the run in {out} was begun; "
+                f"restore it, or train anew into another folder"
+            )
         return folder
-    write_json(path, recipe.model_dump(mode="json"))
+    write_json(path, {"recipe": recipe.model_dump(mode="json"), "data_sha256": data_digest})
     return folder
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -36,6 +37,16 @@ class Collected:
     """Indices of the items dropped because their text occurs in the validation or test data."""
     skipped: tuple[int, ...]
     """Rows that had no usable text or label."""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that training sees of the data: cleaned texts, labels and the split."""
+        digest = hashlib.sha256()
+        for text in self.cleaned:
+            digest.update(text.encode("utf-8") + b"\0")
+        for numbers in (self.labels, self.training, self.validation):
+            digest.update(numbers.astype(np.int64).tobytes())
+        return digest.hexdigest()
 
     def examples(self, indices: np.ndarray) -> Iterator[Example]:
         """Some of the items as a stream of examples."""

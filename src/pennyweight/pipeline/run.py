@@ -60,7 +60,7 @@ class Run:
         table = tokenise(collected.cleaned, tokenizer, max_length=self.recipe.text.max_length)
         inspection = self._inspect(collected, table)
         network = self._build(files, classes=len(collected.label_names))
-        folder = open_run(self.out, self.recipe)
+        folder = open_run(self.out, self.recipe, data_digest=collected.digest)
         fit = self._fit(network, collected, table, tokenizer.pad_token_id, folder)
         fitted = self._train(fit)
         temperature = self._temperature(network, collected, table, tokenizer.pad_token_id)
