@@ -191,3 +191,8 @@ def test_a_wrong_flag_exits_2(pennyweight):
     assert pennyweight("plan", "quickstart", "--bugdet", "3")[0] == 2
     assert pennyweight("train", "quickstart")[0] == 2
     assert pennyweight("nothing")[0] == 2
+
+
+def test_flags_take_any_text_a_file_system_does(refused, tmp_path):
+    message = refused("train", "quickstart", "--out", str(tmp_path / "out"), "--data", "😀 data.csv", code=2)
+    assert "😀 data.csv" in message

@@ -201,7 +201,7 @@ def _changes(
         "data.source": data,
         "data.on_bad_row": on_bad_row,
     }
-    given = [f"{key}={json.dumps(value)}" for key, value in flags.items() if value is not None]
+    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
     if data is not None:
         given.append("data.test=none")  # the recipe's own test data belongs to its own source
     return given + (changes or [])

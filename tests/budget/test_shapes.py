@@ -105,3 +105,32 @@ def test_remote_code_is_not_looked_at():
 )
 def test_layer_of(name, layer):
     assert layer_of(name) == layer
+
+
+def test_layers_that_share_their_weights_are_counted_as_often_as_they_are_passed():
+    sizes = {
+        "vocab_size": 50,
+        "hidden_size": 32,
+        "num_attention_heads": 4,
+        "intermediate_size": 64,
+        "embedding_size": 16,
+    }
+    shared = {"model_type": "albert", "num_hidden_layers": 6, "num_hidden_groups": 1, **sizes}
+    architecture = read_architecture(shared, classes=2)
+    assert (architecture.layers, architecture.repeats) == (1, 6)
+    own = {"model_type": "bert", "num_hidden_layers": 6, **sizes}
+    assert read_architecture(own, classes=2).repeats == 1
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"model_type": "bert", "num_attention_heads": 0},
+        {"model_type": "bert", "hidden_size": "abc"},
+        {"model_type": ["bert"]},
+        {"model_type": "bert", "hidden_size": 33},
+    ],
+)
+def test_a_broken_configuration_is_one_line_for_the_user(broken):
+    with pytest.raises(InputError, match=r"^backbone of type .*[^\n]$"):
+        read_architecture(broken, classes=2)

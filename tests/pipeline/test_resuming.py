@@ -206,3 +206,14 @@ class Stopping(Speaker):
 
     def bar(self, what: str, total: int) -> Bar:
         raise KeyboardInterrupt
+
+
+def test_resuming_into_a_folder_of_something_else_is_refused_and_touches_nothing(tiny_roberta, small_csv, tmp_path):
+    out = tmp_path / "project"
+    (out / "training").mkdir(parents=True)
+    notes = out / "training" / "notes.txt"
+    notes.write_text("mine")
+    with pytest.raises(InputError, match="is not empty"):
+        train_recipe(build_recipe(table_of(tiny_roberta, small_csv, epochs=1)), out, resume=True)
+    assert notes.read_text() == "mine"
+    assert [path.name for path in out.iterdir()] == ["training"]

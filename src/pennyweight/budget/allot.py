@@ -91,14 +91,20 @@ def fill_rank(matrices: Sequence[Matrix], *, budget: int, head: int, fixed_ranks
 
 
 def work_per_token(
-    planned: Sequence[PlannedMatrix], everything: Iterable[Matrix], *, hidden: int, layers: int, length: int
+    planned: Sequence[PlannedMatrix],
+    everything: Iterable[Matrix],
+    *,
+    hidden: int,
+    layers: int,
+    length: int,
+    repeats: int = 1,
 ) -> Work:
     """Floating-point operations per token, a multiply-add counting as two.
 
     Forward: all matrices, all adapters, and the two products of attention (4 · length · hidden in each layer).
     Backward: the gradient with respect to what flows through every layer from the lowest adapted one up, plus the
     gradients of the adapters' own factors; nothing flows below the lowest adapted layer. Embeddings, norms and the
-    head, below one per cent together, are left out.
+    head, below one per cent together, are left out. Layers that share their weights count ``repeats`` times.
     """
     matrices = list(everything)
     low_rank = sum(matrix.parameters for matrix in planned)
@@ -109,4 +115,4 @@ def work_per_token(
     flowing = sum(m.fan_in * m.fan_out for m in matrices if m.layer is not None and m.layer >= lowest)
     forward = 2 * sum(matrix.fan_in * matrix.fan_out for matrix in matrices) + 2 * low_rank + layers * attention
     backward = 2 * flowing + 4 * low_rank + 2 * attention * (layers - lowest)
-    return Work(forward=forward, backward=backward, length=length)
+    return Work(forward=forward * repeats, backward=backward * repeats, length=length)

@@ -28,6 +28,8 @@ class Architecture:
     """Top-level names of that head's modules, as PEFT's ``modules_to_save`` wants them."""
     total: int
     """Parameters of the base model, all frozen."""
+    repeats: int
+    """How often each layer is passed through: 1, or more where layers share their weights (ALBERT)."""
     positions: int | None
     """Most tokens of one input; none where positions are relative and nothing limits it."""
 
@@ -41,12 +43,15 @@ def make_config(config: Mapping[str, Any], **changes: Any) -> Any:
     from transformers import CONFIG_MAPPING, AutoConfig
 
     model_type = config["model_type"]
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise InputError(f"backbone of type {model_type!r}: Transformers does not know this architecture")
     known = {
         key: value for key, value in config.items() if key not in ("model_type", "auto_map", "id2label", "label2id")
     }
-    return AutoConfig.for_model(model_type, **{**known, **changes})
+    try:
+        return AutoConfig.for_model(model_type, **{**known, **changes})
+    except Exception as error:  # whatever an architecture's own checks raise at a broken config.json
+        raise InputError(f"backbone of type {model_type!r}: its config.json is not usable: {_reason(error)}") from error
 
 
 def read_architecture(config: Mapping[str, Any], *, classes: int) -> Architecture:
@@ -65,9 +70,12 @@ def read_architecture(config: Mapping[str, Any], *, classes: int) -> Architectur
     try:
         with torch.device("meta"):
             model = AutoModelForSequenceClassification.from_config(make_config(config, num_labels=classes))
-    except (ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"backbone of type {config['model_type']!r} cannot classify sequences: {reason}") from None
+    except InputError:
+        raise
+    except Exception as error:  # no such form, or sizes in config.json that do not go together
+        raise InputError(
+            f"backbone of type {config['model_type']!r} cannot classify sequences: {_reason(error)}"
+        ) from error
     base = model.base_model
     prefix = model.base_model_prefix
     matrices = tuple(
@@ -76,17 +84,29 @@ def read_architecture(config: Mapping[str, Any], *, classes: int) -> Architectur
         if isinstance(module, torch.nn.Linear) and "pooler" not in name.split(".")
     )
     head = {name: child for name, child in model.named_children() if name != prefix}
+    layers = 1 + max((matrix.layer for matrix in matrices if matrix.layer is not None), default=-1)
     return Architecture(
         model_type=config["model_type"],
         prefix=prefix,
         hidden=model.config.hidden_size,
-        layers=1 + max((matrix.layer for matrix in matrices if matrix.layer is not None), default=-1),
+        layers=layers,
         matrices=matrices,
         stock_head=sum(parameter.numel() for child in head.values() for parameter in child.parameters()),
         head_modules=tuple(name for name, child in head.items() if any(True for _ in child.parameters())),
         total=sum(parameter.numel() for parameter in base.parameters()),
+        repeats=_repeats(model.config, layers),
         positions=_positions(base),
     )
+
+
+def _repeats(config: Any, layers: int) -> int:
+    """How many of the layers that a configuration counts share one layer's weights."""
+    counted = getattr(config, "num_hidden_layers", layers)
+    return int(counted // layers) if layers and counted % layers == 0 else 1
+
+
+def _reason(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().splitlines()[0]
 
 
 def _positions(base: Any) -> int | None:

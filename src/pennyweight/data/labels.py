@@ -89,7 +89,7 @@ class LabelEncoder:
             return "; where the data counts its classes from 1: --set data.first_label=1"
         if self.first_label == 1 and label == 0:
             return "; where the data counts its classes from 0: --set data.first_label=0"
-        return "; correct the label, or name every class in data.labels"
+        return "; correct the label, or have the classes discovered (train: --set data.labels=auto)"
 
 
 def discover(values: Iterable[int | str]) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from pennyweight.files import write_json
 from pennyweight.manifest import MANIFEST
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe
+from pennyweight.training.fit import CHECKPOINT, LOG
 
 TRAINING = "training"
 RUN = "run.json"
@@ -22,9 +22,12 @@ def check_folder(out: Path, *, resume: bool) -> None:
     """Raises InputError where ``out`` cannot take a new run, or cannot be gone on with."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    if resume or not out.exists() or not any(out.iterdir()):
+    if not out.exists() or not any(out.iterdir()):
         return
-    if (out / TRAINING).is_dir() and not (out / MANIFEST).exists():
+    unfinished = (out / TRAINING / RUN).exists()
+    if resume and (unfinished or is_finished(out)):
+        return
+    if unfinished and not is_finished(out):
         raise InputError(f"--out {out}: holds an unfinished run; go on with --resume, or give another folder")
     raise InputError(f"--out {out}: is not empty; give a new folder, or remove this one first")
 
@@ -69,8 +72,11 @@ def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> 
 
 def close_run(out: Path) -> None:
     """Remove checkpoint and log of a finished run, where they are still there; its report holds the log."""
-    if (out / TRAINING).exists():
-        shutil.rmtree(out / TRAINING)
+    folder = out / TRAINING
+    for name in (CHECKPOINT, LOG, RUN):
+        (folder / name).unlink(missing_ok=True)
+    if folder.exists() and not any(folder.iterdir()):
+        folder.rmdir()
 
 
 def _first_difference(begun: dict[str, Any], now: dict[str, Any]) -> str:

@@ -59,6 +59,7 @@ def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: in
             hidden=architecture.hidden,
             layers=architecture.layers,
             length=recipe.text.max_length,
+            repeats=architecture.repeats,
         ),
         largest_rank=largest_uniform_rank(targets, room=budget - head, fixed_ranks=ranks),
     )
@@ -76,7 +77,12 @@ def _require_positions(recipe: Recipe, architecture: Architecture) -> None:
 def chosen_matrices(adapters: Adapters, architecture: Architecture) -> Sequence[Matrix]:
     """The matrices that a recipe's targets mean; raises InputError where a selector matches nothing."""
     if adapters.targets == "all-linear":
-        return [matrix for matrix in architecture.matrices if matrix.layer is not None]
+        inside = [matrix for matrix in architecture.matrices if matrix.layer is not None]
+        if not inside:
+            raise InputError(
+                f"adapters.targets: a {architecture.model_type} encoder has no linear matrix in its layers"
+            )
+        return inside
     return select_all(adapters.targets, architecture.matrices, flag="adapters.targets", prefix=architecture.prefix)
 
 
