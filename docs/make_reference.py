@@ -69,7 +69,7 @@ def type_words(annotation: Any) -> str:
 def _list_words(elements: tuple[Any, ...]) -> str:
     words = [type_words(one) for one in elements if one is not Ellipsis]
     if elements[-1] is Ellipsis:
-        return "name or list of names" if words[0] == "text" else f"list of {words[0]}"
+        return "name or list of names" if words[0] == "name" else f"list of {words[0]}"
     return f"list of {len(words)}, each a {words[0]}" if len(set(words)) == 1 else f"list: {'; '.join(words)}"
 
 
@@ -81,8 +81,11 @@ def _flat(metadata: tuple[Any, ...]) -> Iterator[Any]:
 
 def _bounded(words: str, metadata: list[Any]) -> str:
     bounds = [f"{SIGNS[type(one)][0]} {getattr(one, SIGNS[type(one)][1]):,}" for one in metadata if type(one) in SIGNS]
-    if any(isinstance(one, MinLen) for one in metadata) and not words.startswith("name"):
-        words += ", not empty"
+    least = max((one.min_length for one in metadata if isinstance(one, MinLen)), default=0)
+    if least > 1:
+        words = f"list of {least} names or more"
+    elif least == 1:
+        words = "name" if words == "text" else words
     return f"{words} {', '.join(bounds)}" if bounds else words
 
 

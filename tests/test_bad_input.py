@@ -106,7 +106,7 @@ def test_one_class_only(refused_training, tmp_path):
 def test_a_class_too_small_for_the_split(refused_training, tmp_path):
     rows = [row for row in GOOD if row[1] != "harbour"] + [("A ship at the quay.", "harbour")]
     line = refused_training(write_csv(tmp_path / "data.csv", rows))
-    assert "class harbour has 1 item, the validation split needs 2" in line
+    assert "class harbour has 1 distinct item, the validation split needs 2" in line
     assert "--set data.validation=0" in line
 
 

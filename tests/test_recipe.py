@@ -6,8 +6,9 @@ from pathlib import Path
 import pydantic
 import pytest
 
+from pennyweight.errors import InputError
 from pennyweight.recipe import Recipe, Section
-from pennyweight.recipe_files import load_recipe, shipped_recipes
+from pennyweight.recipe_files import build_recipe, load_recipe, shipped_recipes
 
 SYSTEMS = ("qv-dense-r4", "qv-r10", "qkv-r6", "targeted-r12", "qkv-r7")
 
@@ -54,7 +55,8 @@ def test_a_recipe_survives_its_own_json():
     for name in shipped_recipes():
         recipe = load_recipe(name)
         assert Recipe.model_validate_json(recipe.model_dump_json()) == recipe
-        assert Recipe.model_validate(recipe.model_dump(mode="json")) == recipe
+        assert build_recipe(recipe.model_dump(mode="json")) == recipe
+        assert build_recipe(recipe.model_dump()) == recipe
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -142,3 +144,32 @@ def test_ag_news_spends_its_million_on_all_matrices():
 def test_quickstart_needs_no_network():
     recipe = load_recipe("quickstart")
     assert (recipe.backbone.name, recipe.data.source, recipe.data.test) == ("minilm", "starter", "starter@test")
+
+
+def test_the_functions_take_paths(tmp_path):
+    from pennyweight.api import changed, plan
+
+    path = tmp_path / "mine.toml"
+    path.write_text("[adapters]\nrank = 2\n")
+    assert plan(path) == plan(str(path)) == plan(load_recipe(path))
+    assert plan(path, adapters={"rank": 3}).trainable > plan(path).trainable
+    assert changed(path, {"data": {"source": tmp_path / "my.csv"}}).data.source == str(tmp_path / "my.csv")
+
+
+@pytest.mark.parametrize("keys", [3, None, "epochs=3", [("epochs", 3)]])
+def test_a_section_is_changed_by_a_mapping(keys, tmp_path):
+    from pennyweight.api import plan, train
+
+    with pytest.raises(InputError, match=r"training=.*: a section is changed by key"):
+        plan("quickstart", training=keys)
+    with pytest.raises(InputError, match=r"training=.*: a section is changed by key"):
+        train("quickstart", tmp_path / "out", training=keys)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("recipe", [None, 3, {"training": {"epochs": 3}}])
+def test_what_is_no_recipe_at_all(recipe):
+    from pennyweight.api import plan
+
+    with pytest.raises(InputError, match="a recipe is a shipped name, the path of a TOML file or a Recipe"):
+        plan(recipe)

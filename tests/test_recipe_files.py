@@ -95,10 +95,107 @@ def test_an_unknown_key_with_nothing_near_lists_those_there_are():
         ("budget.parameters=0", "budget.parameters = 0: "),
         ("head.kind=deep", "'low-rank'"),
         ("evaluation.bootstrap=1", "evaluation.bootstrap = 1: "),
+        ("adapters.targets=[]", "adapters.targets = []: should hold at least one name, or be 'all-linear'"),
+        ("adapters.rank=full", "adapters.rank = 'full': should be a whole number, or be 'fill'"),
+        ("data.text=", "data.text = '': should not be empty"),
+        ('data.text=["title", ""]', "data.text = '': should not be empty"),
+        ('adapters.targets=["query", ""]', "adapters.targets = '': should not be empty"),
+        ('data.label=""', "data.label = '': should not be empty"),
     ],
 )
 def test_a_value_out_of_its_range_is_named(change, words):
     assert words in refusal(change)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ("adapters.rank=true", "adapters.rank = True: should be a whole number"),
+        ("training.epochs=true", "training.epochs = True: should be a whole number"),
+        ('training.epochs="3"', "training.epochs = '3': should be a whole number"),
+        ("training.seed=1e3", "training.seed = 1000.0: should be a whole number"),
+        ("adapters.rank_pattern={query = true}", "adapters.rank_pattern = True: should be a whole number"),
+        ("training.learning_rate=true", "training.learning_rate = True: should be a number"),
+        ('training.learning_rate="1e-3"', "training.learning_rate = '1e-3': should be a number"),
+        ("training.betas=[true, 0.9]", "training.betas = True: should be a number"),
+        ("training.betas=[0.9]", "training.betas = [0.9]: should be a list of two numbers"),
+        ("adapters.alpha=true", "adapters.alpha = True: should be a number"),
+        ("backbone.dropout=yes", "backbone.dropout = 'yes': should be true or false"),
+        ("backbone.dropout=1", "backbone.dropout = 1: should be true or false"),
+        ("evaluation.temperature_scaling=0", "evaluation.temperature_scaling = 0: should be true or false"),
+        ("text.cleaning=html", "text.cleaning = 'html': should be a list"),
+    ],
+)
+def test_a_value_of_another_type_is_not_bent(change, words):
+    assert words in refusal(change)
+
+
+def test_every_number_and_truth_value_of_a_recipe_is_strict():
+    table = Recipe().model_dump(mode="json")
+    tried = 0
+    for section, keys in table.items():
+        for key, value in keys.items():
+            for given in {bool: ("yes", 1), int: (True, "7", 7.0), float: (True, "0.5")}.get(type(value), ()):
+                tried += 1
+                with pytest.raises(InputError, match=rf"recipe: {section}\.{key} = "):
+                    build_recipe({**table, section: {**keys, key: given}})
+    assert tried > 50
+
+
+@pytest.mark.parametrize(("key", "value"), [("learning_rate", 1), ("gradient_clip", 2), ("weight_decay", 0)])
+def test_a_whole_number_is_a_number(key, value):
+    found = getattr(load_recipe("quickstart", changes=[f"training.{key}={value}"]).training, key)
+    assert (found, type(found)) == (value, float)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ("World,Sports", "data.labels = 'World,Sports': give two label names or more in a list"),
+        ('["a"]', "data.labels = ['a']: give two label names or more"),
+        ("[]", "data.labels = []: give two label names or more"),
+        ("none", "data.labels = None: give two label names or more"),
+        ('["a", "b", "a"]', "the label name 'a' is given twice"),
+        ('["a", " a"]', "the label name 'a' is given twice"),
+        ('["a", ""]', "every label name is a text that is not empty"),
+        ("[0, 1]", 'numbers go in quotes: ["0", "1"]'),
+    ],
+)
+def test_labels_are_two_distinct_names_or_more(value, words):
+    assert words in refusal(f"data.labels={value}")
+
+
+@pytest.mark.parametrize(
+    ("change", "remedy"),
+    [
+        ("data.label=2024", "'data.label=\"2024\"'"),
+        ("data.text=2024", "'data.text=\"2024\"'"),
+        ("data.label=true", "'data.label=\"true\"'"),
+        ("data.label=2024-01-02", "'data.label=\"2024-01-02\"'"),
+        ("backbone.revision=1234567", "'backbone.revision=\"1234567\"'"),
+    ],
+)
+def test_a_name_that_looks_like_a_number_is_to_be_quoted_and_then_taken(change, remedy):
+    assert refusal(change).endswith(f"a name like this goes in quotes: {remedy}")
+    section, key = change.partition("=")[0].split(".")
+    value = getattr(getattr(load_recipe("quickstart", changes=[remedy.strip("'")]), section), key)
+    assert value in (change.partition("=")[2], (change.partition("=")[2],))
+
+
+def test_values_that_no_parser_can_hold(tmp_path):
+    assert "nested too deeply" in refusal("training.epochs=" + "[" * 5000)
+    assert "training.epochs" in refusal("training.epochs=" + "1" * 5000)
+    assert len(refusal("training.learning_rate=1" + "0" * 400)) < 200
+    for number, value in enumerate(("[" * 5000, "1" * 5000)):
+        path = tmp_path / f"{number}.toml"
+        path.write_text(f"[training]\nepochs = {value}\n")
+        assert "not valid TOML" in refusal(name=str(path))
+
+
+def test_a_path_is_as_good_as_a_text(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text("[training]\nepochs = 9\n")
+    assert load_recipe(path) == load_recipe(str(path)) == build_recipe({"training": {"epochs": 9}})
 
 
 def test_further_problems_are_counted():
@@ -160,5 +257,5 @@ def test_the_later_change_wins():
 
 
 def test_a_recipe_may_not_be_a_scalar_section():
-    with pytest.raises(InputError, match="training"):
+    with pytest.raises(InputError, match="training = 3: should be a section"):
         build_recipe({"training": 3})

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pennyweight.errors import BudgetError, InputError, PennyweightError, RunError
+from pennyweight.errors import BudgetError, InputError, Interrupted, PennyweightError, RunError
 
 if TYPE_CHECKING:
     from pennyweight.api import plan, train
     from pennyweight.classifier import Classifier
 
-__all__ = ["BudgetError", "Classifier", "InputError", "PennyweightError", "RunError", "plan", "train"]
+__all__ = ["BudgetError", "Classifier", "InputError", "Interrupted", "PennyweightError", "RunError", "plan", "train"]
 
 
 def __getattr__(name: str) -> Any:

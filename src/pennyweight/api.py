@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from pennyweight.budget.plan import Plan
+from pennyweight.errors import InputError
 from pennyweight.pipeline.outcome import Outcome
 from pennyweight.pipeline.planning import plan_recipe
 from pennyweight.pipeline.run import train_recipe
@@ -14,7 +15,7 @@ from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe, load_recipe
 
 
-def plan(recipe: str | Recipe, **changes: Mapping[str, Any]) -> Plan:
+def plan(recipe: str | Path | Recipe, **changes: Mapping[str, Any]) -> Plan:
     """Count what a recipe would train, before any weight is read.
 
     Args:
@@ -28,7 +29,9 @@ def plan(recipe: str | Recipe, **changes: Mapping[str, Any]) -> Plan:
     return plan_recipe(changed(recipe, changes))
 
 
-def train(recipe: str | Recipe, out: str | Path, *, resume: bool = False, **changes: Mapping[str, Any]) -> Outcome:
+def train(
+    recipe: str | Path | Recipe, out: str | Path, *, resume: bool = False, **changes: Mapping[str, Any]
+) -> Outcome:
     """Train a recipe into the classifier folder ``out``.
 
     Args:
@@ -46,10 +49,17 @@ def train(recipe: str | Recipe, out: str | Path, *, resume: bool = False, **chan
     return train_recipe(changed(recipe, changes), out, resume=resume)
 
 
-def changed(recipe: str | Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
+def changed(recipe: str | Path | Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:
     """A recipe with some keys changed, validated anew; raises InputError as reading one does."""
+    if not isinstance(recipe, str | Path | Recipe):
+        raise InputError(
+            f"a recipe is a shipped name, the path of a TOML file or a Recipe, not a {type(recipe).__name__}"
+        )
     base = recipe if isinstance(recipe, Recipe) else load_recipe(recipe)
     table = base.model_dump(mode="json")
     for section, keys in changes.items():
-        table[section] = {**table.get(section, {}), **keys}
+        if not isinstance(keys, Mapping):
+            raise InputError(f'{section}={keys!r:.60}: a section is changed by key, such as training={{"epochs": 5}}')
+        plain = {key: str(value) if isinstance(value, PurePath) else value for key, value in keys.items()}
+        table[section] = {**table.get(section, {}), **plain}
     return build_recipe(table)

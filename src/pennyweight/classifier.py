@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,11 +10,22 @@ import numpy as np
 
 from pennyweight.data.batches import tokenise
 from pennyweight.data.cleaning import clean
+from pennyweight.data.labels import LabelEncoder, is_unicode
 from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics, log_softmax
 from pennyweight.files import write_bytes, write_text
-from pennyweight.manifest import MANIFEST, Manifest, file_digest, read_manifest, require_unaltered
+from pennyweight.manifest import (
+    ADAPTER_CONFIG,
+    ADAPTERS,
+    HEAD,
+    MANIFEST,
+    Manifest,
+    file_digest,
+    read_manifest,
+    require_unaltered,
+    weight_files,
+)
 
 if TYPE_CHECKING:
     from pennyweight.model.backbone import BackboneFiles
@@ -33,7 +44,7 @@ class Classifier:
         self._tokenizer = tokenizer
 
     @classmethod
-    def load(cls, folder: str | Path, *, backbone: str | None = None, device: str | None = None) -> Self:
+    def load(cls, folder: str | Path, *, backbone: str | Path | None = None, device: str | None = None) -> Self:
         """Open a classifier folder.
 
         Args:
@@ -42,27 +53,22 @@ class Classifier:
             device: ``cpu``, ``cuda`` …; none: the accelerator where there is one.
 
         Raises:
-            InputError: not a classifier folder, a newer format, damaged or altered weights, or a backbone whose width
-                or digest is not that of training.
+            InputError: not a classifier folder, a newer format, damaged or altered weights, a backbone whose width or
+                digest is not that of training, or a device that this machine does not have.
             RunError: the Hub cannot be reached.
         """
-        import torch
-
         from pennyweight.model.backbone import find_backbone, load_tokenizer
-        from pennyweight.model.device import choose_machine
+        from pennyweight.model.device import choose_machine, named_device
         from pennyweight.model.network import HeadShape, open_network
 
         path = Path(folder)
+        chosen = None if device is None else named_device(device)
         manifest = read_manifest(path)
         require_unaltered(path, manifest)
         record = manifest.backbone
-        files = find_backbone(backbone or record.name, revision=record.revision if backbone is None else None)
+        files = find_backbone(str(backbone or record.name), revision=record.revision if backbone is None else None)
         _require_same_backbone(files, manifest, path)
-        machine = choose_machine(
-            precision=record.precision,
-            attention=record.attention,
-            device=torch.device(device) if device else None,
-        )
+        machine = choose_machine(precision=record.precision, attention=record.attention, device=chosen)
         head = HeadShape(
             kind=manifest.head.kind,
             classes=len(manifest.labels),
@@ -78,12 +84,10 @@ class Classifier:
         return self.manifest.labels
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Raw logits, fp32 [texts, classes], before the temperature."""
+        """Raw logits, fp32 [texts, classes], before the temperature; InputError where one of the texts is none."""
         from pennyweight.model.inference import compute_logits
 
-        if isinstance(texts, str):
-            raise InputError("give a list of texts, not one text: predict([text])")
-        cleaned = [clean(text, self.manifest.text.cleaning) for text in texts]
+        cleaned = [clean(text, self.manifest.text.cleaning) for text in _checked(texts)]
         table = tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
         pad_id = self._tokenizer.pad_token_id
         return compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
@@ -105,33 +109,46 @@ class Classifier:
 
         Args:
             texts: raw texts.
-            labels: the true label of each, by name or by index.
+            labels: the true label of each, read as a label column is: names, or integers from the classifier's
+                ``first_label`` on.
             resamples: bootstrap resamples behind the intervals of F1.
 
         Raises:
             InputError: a label that this classifier does not know, or no text at all.
         """
         metrics = StreamingMetrics(self.labels, temperature=self.manifest.temperature)
+        encoder = LabelEncoder(self.labels, self.manifest.text.first_label)
         for window in windows(zip(texts, labels, strict=True), WINDOW):
-            indices = np.array([self._index(label) for _, label in window])
+            indices = np.array([_known(encoder.encode(label, where="labels")) for _, label in window])
             metrics.update(self.logits([text for text, _ in window]), indices)
         return metrics.result(resamples=resamples)
 
-    def _index(self, label: str | int) -> int:
-        if isinstance(label, str) and label in self.labels:
-            return self.labels.index(label)
-        if not isinstance(label, str) and 0 <= label < len(self.labels):
-            return int(label)
-        raise InputError(f"label {label!r} is not one of this classifier's: {', '.join(self.labels)}")
+
+def _known(index: int | None) -> int:
+    if index is None:
+        raise InputError("labels: one is missing; give a label for every text")
+    return index
+
+
+def _checked(texts: Iterable[str]) -> Iterator[str]:
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise InputError("give a list of texts, not one text: predict([text])")
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise InputError(f"texts[{index}] is {text!r:.60}, not a text; leave it out, or give it as str")
+        if not is_unicode(text):
+            raise InputError(
+                f"texts[{index}] is not valid Unicode: it holds half of a surrogate pair; decode it from its bytes anew"
+            )
+        yield text
 
 
 def _require_same_backbone(files: BackboneFiles, manifest: Manifest, folder: Path) -> None:
     record = manifest.backbone
-    width = files.config.get("hidden_size", files.config.get("dim"))
-    if width != record.hidden_size:
+    if files.hidden_size != record.hidden_size:
         raise InputError(
             f"{folder}: trained on {record.name} of width {record.hidden_size}, but backbone {files.name} has width "
-            f"{width}; give the backbone it was trained on"
+            f"{files.hidden_size}; give the backbone it was trained on"
         )
     if files.digest != record.weights_sha256:
         raise InputError(
@@ -161,15 +178,13 @@ def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manif
     from safetensors.torch import save
 
     metadata = {"format": "pt"}
-    write_bytes(folder / "adapter_model.safetensors", save(network.adapter_tensors(), metadata=metadata))
-    written = ["adapter_model.safetensors"]
+    write_bytes(folder / ADAPTERS, save(network.adapter_tensors(), metadata=metadata))
     if network.head is not None:
-        write_bytes(folder / "head.safetensors", save(network.head_tensors(), metadata=metadata))
-        written.append("head.safetensors")
+        write_bytes(folder / HEAD, save(network.head_tensors(), metadata=metadata))
     base = manifest.backbone.hub_id or manifest.backbone.name
-    write_text(folder / "adapter_config.json", network.adapter_config(base_model=base))
-    written.append("adapter_config.json")
-    complete = manifest.model_copy(update={"files": {name: file_digest(folder / name) for name in written}})
+    write_text(folder / ADAPTER_CONFIG, network.adapter_config(base_model=base))
+    files = {name: file_digest(folder / name) for name in weight_files(manifest.head.kind)}
+    complete = manifest.model_copy(update={"files": files})
     write_text(folder / "README.md", model_card(complete))
     write_text(folder / MANIFEST, complete.model_dump_json(indent=2) + "\n")
     return complete
@@ -182,4 +197,10 @@ def model_card(manifest: Manifest) -> str:
     environment = Environment(
         loader=PackageLoader("pennyweight", "."), trim_blocks=True, lstrip_blocks=True, autoescape=False
     )
-    return environment.get_template("model_card.md.j2").render(card=manifest)
+    return environment.get_template("model_card.md.j2").render(card=manifest, base=_published(manifest))
+
+
+def _published(manifest: Manifest) -> str | None:
+    """The backbone's Hub id; none where it is a folder, whose path means nothing to others."""
+    record = manifest.backbone
+    return record.hub_id or (None if Path(record.name).is_absolute() else record.name)

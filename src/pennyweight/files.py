@@ -21,6 +21,7 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         RunError: the file cannot be written (disk full, no permission); nothing is left behind.
     """
     temporary = ""
+    made_folder = not path.parent.exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
@@ -38,6 +39,9 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
         if temporary:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
+        if made_folder and not path.exists():
+            with contextlib.suppress(OSError):  # there is none, or something else stands in it by now
+                path.parent.rmdir()
 
 
 def write_bytes(path: Path, content: bytes) -> None:

@@ -5,19 +5,25 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pennyweight.errors import InputError
 from pennyweight.recipe import Attention, CleaningStep, HeadKind, Pooling, Precision
 
 FORMAT = 1
 MANIFEST = "classifier.json"
+ADAPTERS = "adapter_model.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
+HEAD = "head.safetensors"
+
+Name = Annotated[str, Field(min_length=1)]
+Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 
 
 class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", use_attribute_docstrings=True)
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
 
 
 class BackboneRecord(_Part):
@@ -29,7 +35,7 @@ class BackboneRecord(_Part):
     weights_sha256: str
     tokenizer_sha256: str
     model_type: str
-    hidden_size: int
+    hidden_size: int = Field(ge=1)
     precision: Precision
     attention: Attention
 
@@ -39,42 +45,68 @@ class HeadRecord(_Part):
 
     kind: HeadKind
     pooling: Pooling | None
-    rank: int | None
+    rank: Annotated[int, Field(ge=1)] | None
+
+    @model_validator(mode="after")
+    def _rank_of_low_rank(self) -> Self:
+        if (self.kind == "low-rank") != (self.rank is not None):
+            raise ValueError("a low-rank head has a rank, and no other has one")
+        return self
 
 
 class TextRecord(_Part):
     """How a text becomes tokens, and in which columns texts and labels were found."""
 
-    columns: tuple[str, ...]
-    label_column: str
-    first_label: int
+    columns: Annotated[tuple[Name, ...], Field(min_length=1)]
+    label_column: Name
+    first_label: int = Field(ge=0)
     cleaning: tuple[CleaningStep, ...]
-    max_length: int
+    max_length: int = Field(ge=4, le=8192)
     add_prefix_space: bool
 
 
 class Manifest(_Part):
     """The contents of ``classifier.json``."""
 
-    format: int = FORMAT
-    labels: tuple[str, ...] = Field(min_length=2)
+    format: int = Field(default=FORMAT, ge=1)
+    labels: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Label names in index order."""
     problem: Literal["single-label"] = "single-label"
     backbone: BackboneRecord
     head: HeadRecord
     text: TextRecord
-    temperature: float = Field(gt=0)
+    temperature: float = Field(gt=0, allow_inf_nan=False)
     """What logits are divided by before probabilities are read off."""
-    batch_size: int
+    batch_size: int = Field(ge=1)
     """Texts per forward pass."""
-    files: dict[str, str]
-    """SHA-256 of each weight file of the folder."""
+    files: dict[str, Digest]
+    """SHA-256 of each weight file of the folder; empty until they are written."""
     plan: dict[str, Any]
     metrics: dict[str, Any]
     """As of the evaluation at the end of training; empty where there was none."""
     recipe: dict[str, Any]
     environment: dict[str, Any]
     """Versions, machine, seconds and git state of the training run."""
+
+    @field_validator("labels")
+    @classmethod
+    def _distinct(cls, labels: tuple[str, ...]) -> tuple[str, ...]:
+        if len({label.strip() for label in labels} - {""}) < len(labels):
+            raise ValueError("label names are distinct and not empty, these are not")
+        return labels
+
+    @field_validator("files")
+    @classmethod
+    def _inside_the_folder(cls, files: dict[str, str]) -> dict[str, str]:
+        for name in files:
+            if name in ("", ".", "..") or not set(name).isdisjoint("/\\\0"):
+                raise ValueError(f"{name!r} is not the plain name of a file")
+        return files
+
+
+def weight_files(head: HeadKind) -> tuple[str, ...]:
+    """Names of the files that ``files`` must give the digests of: PEFT saves a stock head with the adapters."""
+    return (ADAPTERS, ADAPTER_CONFIG) if head == "stock" else (ADAPTERS, ADAPTER_CONFIG, HEAD)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -93,8 +125,9 @@ def read_manifest(folder: Path) -> Manifest:
             )
         raise InputError(f"{folder}: not a classifier folder (no {MANIFEST} in it)")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        text = path.read_text(encoding="utf-8")
+        content = json.loads(text)
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: cannot be read ({error}); restore it from a copy") from None
     written = content.get("format") if isinstance(content, dict) else None
     if isinstance(written, int) and written > FORMAT:
@@ -102,22 +135,33 @@ def read_manifest(folder: Path) -> Manifest:
             f"{folder}: written in classifier format {written}, this Pennyweight reads up to {FORMAT}: upgrade it"
         )
     try:
-        return Manifest.model_validate(content)
+        manifest = Manifest.model_validate_json(text)  # strictly, in which a JSON list may still be a tuple
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(map(str, first["loc"]))
+        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        reason = first["msg"].removeprefix("Value error, ")
         raise InputError(
-            f"{path}: {key}: {first['msg'].lower()}; the file was altered, restore it from a copy"
+            f"{path}: {key}{reason[:1].lower()}{reason[1:]}; the file was altered, restore it from a copy"
         ) from None
+    for name in weight_files(manifest.head.kind):
+        if name not in manifest.files:
+            raise InputError(
+                f"{path}: files: the digest of {name} is not among them; the file was altered, restore it from a copy"
+            )
+    return manifest
 
 
 def require_unaltered(folder: Path, manifest: Manifest) -> None:
     """Raises InputError where a weight file is missing or is not the one that was saved."""
     for name, expected in manifest.files.items():
         path = folder / name
-        if not path.exists():
-            raise InputError(f"{path}: missing; the folder is not complete, restore it from a copy")
-        if file_digest(path) != expected:
+        if not path.is_file():
+            raise InputError(f"{path}: missing, or not a file; the folder is not complete, restore it from a copy")
+        try:
+            found = file_digest(path)
+        except OSError as error:
+            raise InputError(f"{path}: cannot be read ({error.strerror})") from None
+        if found != expected:
             raise InputError(
                 f"{path}: truncated or altered since it was saved (its SHA-256 differs); restore it from a copy"
             )

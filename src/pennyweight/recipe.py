@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase"]
 HeadKind = Literal["stock", "linear", "low-rank"]
@@ -22,13 +22,33 @@ MetricName = Literal["accuracy", "macro_f1", "loss"]
 
 def _listed(value: Any) -> Any:
     """A single name where a list is expected stands for a list of one."""
-    return [value] if isinstance(value, str) else value
+    return value if isinstance(value, list | tuple) else [value]
 
 
-Names = Annotated[tuple[str, ...], BeforeValidator(_listed), Field(min_length=1)]
-Positive = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Probability = Annotated[float, Field(ge=0, lt=1)]
+def _label_names(value: Any) -> Any:
+    """Refuses what can be no list of classes; here, because the branches of a union each report on their own."""
+    if value == "auto":
+        return value
+    shown = f"data.labels = {value!r:.60}"
+    if not isinstance(value, list | tuple) or len(value) < 2:
+        raise ValueError(f'{shown}: give two label names or more in a list, such as ["no", "yes"], or auto')
+    if not all(isinstance(name, str) and name.strip() for name in value):
+        raise ValueError(f'{shown}: every label name is a text that is not empty; numbers go in quotes: ["0", "1"]')
+    names = [name.strip() for name in value]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{shown}: the label name {twice!r:.60} is given twice; name each class once")
+    return value
+
+
+# Strict: true is no number, "3" is no number and "yes" is no truth value; a whole number is a number, though.
+Name = Annotated[str, Field(min_length=1)]
+Names = Annotated[tuple[Name, ...], BeforeValidator(_listed), Field(min_length=1)]
+LabelNames = Annotated[tuple[Name, ...], Field(min_length=2)]
+Positive = Annotated[StrictInt, Field(ge=1)]
+AboveZero = Annotated[StrictFloat, Field(gt=0)]
+Share = Annotated[StrictFloat, Field(ge=0, le=1)]
+Probability = Annotated[StrictFloat, Field(ge=0, lt=1)]
 
 
 class Section(BaseModel):
@@ -44,7 +64,7 @@ class Backbone(Section):
     """Alias (`minilm`, `roberta-base`, `roberta-large`), Hub id, or folder with config.json and model.safetensors."""
     revision: str | None = None
     """Branch, tag or commit on the Hub; none: the default branch. Of no meaning for a folder."""
-    dropout: bool = False
+    dropout: StrictBool = False
     """Keep the backbone's own dropout on while training. Off is faster and, on a frozen backbone, as accurate."""
     precision: Precision = "auto"
     """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it."""
@@ -61,13 +81,13 @@ class Data(Section):
     """Source that the finished classifier is judged on; none: the validation split. Its texts never train."""
     text: Names = ("text",)
     """Name(s) of the text column(s); several are joined in this order."""
-    label: str = "label"
+    label: Name = "label"
     """Name of the label column; it holds label names or integers."""
-    labels: Annotated[Literal["auto"] | Names, Field(union_mode="left_to_right")] = "auto"
+    labels: Annotated[Literal["auto"] | LabelNames, BeforeValidator(_label_names)] = "auto"
     """Label names in index order. `auto`: discovered from the training data, in sorted order."""
-    first_label: Annotated[int, Field(ge=0)] = 0
+    first_label: Annotated[StrictInt, Field(ge=0)] = 0
     """Integer that stands for the first of `labels` in the data (1 where classes are counted from one)."""
-    validation: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    validation: Probability = 0.1
     """Share of the training items held out, stratified, for validation; 0: none, so nothing is picked or calibrated."""
     limit: Positive | None = None
     """Number of items taken from the start of the source; none: all."""
@@ -82,13 +102,13 @@ class Text(Section):
 
     cleaning: tuple[CleaningStep, ...] = ()
     """Cleaning steps in order; they are saved with the classifier and run again at prediction."""
-    max_length: Annotated[int, Field(ge=4, le=8192)] = 128
+    max_length: Annotated[StrictInt, Field(ge=4, le=8192)] = 128
     """Longest input, in tokens, special tokens included; longer texts are cut."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
     """In training: `dynamic`: pad to the longest of the batch; `fixed`: everything to `max_length`, which is slower."""
     order: Literal["sorted", "shuffled"] = "sorted"
     """`sorted`: batches of items of similar length, in random order; `shuffled`: plain random batches."""
-    add_prefix_space: bool = False
+    add_prefix_space: StrictBool = False
     """Tokenise the first word as if a space stood before it (byte-level BPE tokenizers such as RoBERTa's)."""
 
 
@@ -110,13 +130,13 @@ class Adapters(Section):
     """Selectors of the matrices that get an adapter, or `all-linear` for every one in the encoder."""
     rank: Positive | Literal["fill"] = 8
     """Rank r of each pair of factors; `fill`: the largest uniform rank that fits the budget."""
-    alpha: Annotated[float, Field(gt=0)] | None = None
+    alpha: AboveZero | None = None
     """Scaling numerator: the update is alpha / r times B A. None: twice each matrix's rank."""
     dropout: Probability = 0.0
     """Probability of dropping an input element on the adapter path."""
     rank_pattern: dict[str, Positive] = {}
     """Rank for the matrices that a selector picks, instead of `rank`; later entries win."""
-    alpha_pattern: dict[str, Annotated[float, Field(gt=0)]] = {}
+    alpha_pattern: dict[str, AboveZero] = {}
     """Alpha for the matrices that a selector picks, instead of `alpha`; later entries win."""
 
 
@@ -152,13 +172,13 @@ class Training(Section):
     """Batches whose gradients are added up before one optimizer step."""
     optimizer: OptimizerName = "adamw"
     """`muon` applies to matrices; what is not a matrix goes to AdamW."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    learning_rate: AboveZero = 1e-3
     """Peak learning rate, per optimizer step."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)
     """AdamW's decay rates of the first and second moment; the first is also the momentum of SGD, RMSprop and Muon."""
-    epsilon: Annotated[float, Field(gt=0)] = 1e-8
+    epsilon: AboveZero = 1e-8
     """Term added to the denominator of AdamW and RMSprop."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.0
     """Decoupled weight decay of the matrices (for SGD and RMSprop: L2); biases have none."""
     schedule: ScheduleName = "cosine"
     """Course of the learning rate after warm-up. `plateau` halves it when the metric has not improved."""
@@ -170,7 +190,7 @@ class Training(Section):
     """Validations without gain before `plateau` halves the learning rate."""
     label_smoothing: Probability = 0.0
     """Share of each target spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567)."""
-    gradient_clip: Annotated[float, Field(gt=0)] | None = 1.0
+    gradient_clip: AboveZero | None = 1.0
     """Largest L2 norm of the gradient; none: not clipped."""
     metric: MetricName = "accuracy"
     """Validation metric that picks the best weights, stops early and moves `plateau`; of `loss`, lower is better."""
@@ -182,7 +202,7 @@ class Training(Section):
     """Validations per epoch, evenly spaced; the last is at the epoch's end."""
     checkpoint_steps: Positive = 200
     """Optimizer steps between checkpoints; one is also written after each validation."""
-    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random: split, initial weights, order, dropout."""
 
 
@@ -191,9 +211,9 @@ class Evaluation(Section):
 
     batch_size: Positive = 64
     """Items per forward pass when nothing is learnt."""
-    temperature_scaling: bool = True
+    temperature_scaling: StrictBool = True
     """Fit one temperature on the validation split so that probabilities mean what they say (Guo et al. 2017)."""
-    bootstrap: Annotated[int, Field(ge=100)] = 1000
+    bootstrap: Annotated[StrictInt, Field(ge=100)] = 1000
     """Resamples behind the 95 % intervals of F1."""
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import tomllib
 from collections.abc import Iterable, Mapping
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,19 @@ from pydantic import ValidationError
 
 from pennyweight.errors import InputError
 from pennyweight.recipe import Recipe, Section
+
+_WORDS = {
+    "bool_type": "should be true or false",
+    "int_type": "should be a whole number",
+    "float_type": "should be a number",
+    "string_type": "should be a text",
+    "string_too_short": "should not be empty",
+    "too_short": "should hold at least one name",
+    "missing": "should be a list of two numbers",
+    "tuple_type": "should be a list",
+    "dict_type": "should be a table",
+    "model_type": "should be a section with keys, not a value",
+}
 
 
 def shipped_recipes() -> dict[str, str]:
@@ -24,7 +38,7 @@ def shipped_recipes() -> dict[str, str]:
     }
 
 
-def load_recipe(name: str, *, changes: Iterable[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, *, changes: Iterable[str] = ()) -> Recipe:
     """Read a recipe by shipped name or by path of a TOML file.
 
     Args:
@@ -36,6 +50,7 @@ def load_recipe(name: str, *, changes: Iterable[str] = ()) -> Recipe:
         InputError: unknown recipe, broken TOML, unknown section or key (the nearest known one is named), or a value
             out of its range.
     """
+    name = str(name)
     table = _read_table(name)
     for change in changes:
         _apply(table, change)
@@ -59,7 +74,7 @@ def _read_table(name: str) -> dict[str, Any]:
             raise InputError(f"{name}: no such recipe file") from None
         except (OSError, UnicodeDecodeError) as error:
             raise InputError(f"{name}: cannot be read as a recipe: {error}") from None
-        except tomllib.TOMLDecodeError as error:
+        except (ValueError, RecursionError) as error:  # a number of 5,000 digits is a plain ValueError
             raise InputError(f"{name}: not valid TOML: {error}") from None
     known = shipped_recipes()
     if name not in known:
@@ -79,7 +94,10 @@ def _apply(table: dict[str, Any], change: str) -> None:
     inner = table.setdefault(section, {})
     if not isinstance(inner, dict):
         raise InputError(f"--set {change!r}: {section!r} is not a section")
-    inner[key] = _parse_value(value.strip())
+    try:
+        inner[key] = _parse_value(value.strip())
+    except RecursionError:
+        raise InputError(f"--set {change[:60]}…: its brackets are nested too deeply to be read") from None
 
 
 def _parse_value(text: str) -> Any:
@@ -87,16 +105,18 @@ def _parse_value(text: str) -> Any:
         return None
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
+    except ValueError:
         return text
 
 
 def _explain(error: ValidationError) -> str:
     """The first problem of a validation error in one line, with the number of further ones."""
     problems = error.errors()
-    first = problems[0]
+    key = problems[0]["loc"][:2]
+    # Of a union every branch reports; that a value is not the one word says less than what is wrong with it.
+    first = min((one for one in problems if one["loc"][:2] == key), key=lambda one: one["type"] == "literal_error")
     message = _explain_one(first)
-    others = {problem["loc"][:2] for problem in problems} - {first["loc"][:2]}
+    others = {problem["loc"][:2] for problem in problems} - {key}
     return message + (f" (and {len(others)} more)" if others else "")
 
 
@@ -110,15 +130,19 @@ def _explain_one(problem: Any) -> str:
     if not names or problem["type"] == "value_error":
         return message
     location = ".".join(names[:2])
-    given = problem["input"]
-    return f"{location} = {given!r}: {message[0].lower() + message[1:]}" + _alternatives(names)
+    given = str(problem["input"]) if isinstance(problem["input"], date) else repr(problem["input"])
+    shown = given if len(given) <= 80 else f"{given[:79]}…"
+    return f"{location} = {shown}: {_WORDS.get(problem['type'], message[:1].lower() + message[1:])}" + _remedy(problem)
 
 
-def _alternatives(names: list[str]) -> str:
-    """What else a union accepts: pydantic reports only the branch that it tried last."""
-    extra = {"adapters.rank": "'fill'", "adapters.targets": "'all-linear'", "data.labels": "'auto'"}
-    other = extra.get(".".join(names[:2]))
-    return f", or {other}" if other else ""
+def _remedy(problem: Any) -> str:
+    """What else a union accepts, and how a name is written that looks like a number."""
+    location, given = ".".join(map(str, problem["loc"][:2])), problem["input"]
+    if problem["type"] == "string_type" and isinstance(given, bool | int | float | date):
+        text = str(given).lower() if isinstance(given, bool) else str(given)
+        return f"; a name like this goes in quotes: '{location}=\"{text}\"'"
+    other = {"adapters.rank": "'fill'", "adapters.targets": "'all-linear'"}.get(location)
+    return f", or be {other}" if other and problem["type"] != "literal_error" else ""
 
 
 def _fields(section: list[str]) -> list[str]:

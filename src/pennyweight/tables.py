@@ -46,7 +46,8 @@ def metrics_table(judgement: Judgement) -> None:
     """An evaluation: the head figures, then one line per class."""
     metrics = judgement.metrics
     console = Console(highlight=False)
-    console.print(f"on {judgement.evaluated_on}")
+    skipped = f", {judgement.skipped:,} rows skipped" if judgement.skipped else ""
+    console.print(f"on {judgement.evaluated_on}{skipped}")
     scores = f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)}"
     console.print(f"{scores} · ECE {metrics.ece:.4f}")
     table = Table()
@@ -64,10 +65,11 @@ def training_summary(outcome: Outcome) -> None:
     console = Console(highlight=False)
     plan, judgement = outcome.plan, outcome.judgement
     assert judgement is not None
+    skipped = f" ({judgement.skipped:,} rows skipped)" if judgement.skipped else ""
     console.print(f"classifier: {outcome.folder}", soft_wrap=True)
     console.print(f"trained {outcome.fitted.steps:,} steps in {outcome.fitted.seconds:.1f} s")
     console.print(
-        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on}, "
+        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on}{skipped}, "
         f"with {plan.trainable:,} of {plan.budget:,} trainable parameters",
         soft_wrap=True,
     )

@@ -52,7 +52,7 @@ def test_it_is_plain_json_and_says_so_in_sentences():
     lines = seen.lines()
     assert lines[0] == "3 items in 3 classes: World 2, Sports 1, Business 0"
     assert "1 item repeating an earlier item (same text, same label) (row 2)" in lines
-    assert "1 item whose text occurs in the evaluation data (row 3)" in lines
+    assert "1 item whose text also occurs in the validation or test data, left out (row 3)" in lines
     assert not any("cut there" in line or "another label" in line for line in lines)
 
 
@@ -137,7 +137,7 @@ def test_rare_classes_are_both_learnt_and_judged():
 
 def test_a_class_with_a_single_item_is_refused():
     labels = np.array([0, 0, 0, 1, 2, 2])
-    with pytest.raises(InputError, match=r"class Sports has 1 item.*needs 2.*--set data\.validation=0"):
+    with pytest.raises(InputError, match=r"class Sports has 1 distinct item.*needs 2.*--set data\.validation=0"):
         split_validation(labels, NAMES, fraction=0.1, seed=0)
 
 

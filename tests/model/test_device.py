@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from pennyweight.errors import InputError
 from pennyweight.model import device as module
-from pennyweight.model.device import choose_machine, fast_bf16
+from pennyweight.model.device import best_device, choose_machine, fast_bf16, named_device
 
 CPU = torch.device("cpu")
 
@@ -36,3 +37,24 @@ def test_what_the_cpu_says_decides(abilities, fast, monkeypatch):
 
 def test_an_unknown_device_is_not_taken_to_be_fast():
     assert fast_bf16(torch.device("meta")) is False
+
+
+@pytest.mark.parametrize("name", ["cpu", "cpu:0", str(best_device())])
+def test_devices_that_are_there(name):
+    assert named_device(name) == torch.device(name)
+    torch.zeros(1, device=named_device(name))
+
+
+@pytest.mark.parametrize("name", ["nonsense", "", "cuda:", "cuda:-1", "meta", "mps:9", "cuda:99", "vulkan", None])
+def test_devices_that_are_not(name):
+    with pytest.raises(InputError, match="give cpu") as caught:
+        named_device(name)
+    assert repr(name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_accelerator_that_this_machine_lacks():
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    with pytest.raises(InputError, match="device 'cuda': PyTorch does not see it on this machine"):
+        named_device("cuda")

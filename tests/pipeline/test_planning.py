@@ -84,7 +84,7 @@ def test_roberta_large_is_over_the_budget_by_its_head_alone(rank, targets, count
     assert counted.trainable == count
     assert not counted.within_budget
     assert counted.largest_rank is None
-    assert "no rank fits beside a head of 1,053,700" in counted.refusal()
+    assert "no uniform rank fits beside a head of 1,053,700" in counted.refusal()
 
 
 def test_over_budget_names_the_excess_and_the_largest_rank():

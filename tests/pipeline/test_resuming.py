@@ -18,6 +18,7 @@ from tiny import table_of
 from pennyweight.console import Bar, Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.evaluation.toml_text import as_toml
+from pennyweight.pipeline.folder import hold_folder
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.recipe_files import build_recipe
 
@@ -217,3 +218,12 @@ def test_resuming_into_a_folder_of_something_else_is_refused_and_touches_nothing
         train_recipe(build_recipe(table_of(tiny_roberta, small_csv, epochs=1)), out, resume=True)
     assert notes.read_text() == "mine"
     assert [path.name for path in out.iterdir()] == ["training"]
+
+
+def test_a_folder_that_another_process_trains_into_is_refused(tiny_roberta, small_csv, tmp_path):
+    out = tmp_path / "out"
+    with hold_folder(out), pytest.raises(InputError, match="another process is training here"):
+        train_quietly(build_recipe(table_of(tiny_roberta, small_csv, epochs=1)), out, resume=True)
+    assert not (out / "training").exists()
+    train_quietly(build_recipe(table_of(tiny_roberta, small_csv, epochs=1)), out)
+    assert not (out / "training").exists()

@@ -9,7 +9,7 @@ from conftest import train_quietly
 from tiny import LABELS, sentences, write_csv
 
 from pennyweight.classifier import Classifier
-from pennyweight.errors import BudgetError, RunError
+from pennyweight.errors import BudgetError, InputError, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.preparation import collect
@@ -177,3 +177,20 @@ def test_a_count_other_than_planned_stops_the_run(make_recipe, tmp_path, monkeyp
     with pytest.raises(RunError, match="trainable parameters but the plan says"):
         train_quietly(make_recipe(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+def test_repeated_texts_stay_on_one_side_of_the_split(make_recipe, tmp_path):
+    """Twenty copies of each of nine texts: all copies of a held-out text are left out, and every class is learnt."""
+    texts = {"red": ("apples glow", "cherries shine", "roses burn"), "blue": ("seas roll", "skies open", "ice cracks")}
+    lines = [f"{text},{label}" for label, own in texts.items() for text in own for _ in range(20)]
+    data = tmp_path / "data.csv"
+    data.write_text("text,label\n" + "\n".join(lines) + "\n")
+    recipe = make_recipe(data={"source": str(data), "labels": "auto", "validation": 0.3})
+    collected = collect(recipe)
+    sides = [{collected.cleaned[i] for i in part} for part in (collected.training, collected.validation)]
+    assert not sides[0] & sides[1]
+    assert (len(collected.training), len(collected.validation), len(collected.leaked)) == (80, 2, 38)
+    assert set(collected.labels[collected.training]) == {0, 1}
+    data.write_text("text,label\n" + "same,red\n" * 20 + "other,blue\n" * 20)
+    with pytest.raises(InputError, match="1 distinct item"):
+        collect(recipe)

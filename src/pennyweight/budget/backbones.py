@@ -53,7 +53,7 @@ def read_config(name: str, *, revision: str | None = None) -> dict[str, Any]:
         shipped = resources.files("pennyweight.budget") / "configs" / f"{name}.json"
         return dict(json.loads(shipped.read_text(encoding="utf-8")))
     if is_folder(name):
-        path = Path(name) / "config.json"
+        path = Path(name).expanduser() / "config.json"
     elif "/" in name:
         path = fetch_from_hub(name, lambda hub: Path(hub.hf_hub_download(name, "config.json", revision=revision)))
     else:

@@ -84,8 +84,8 @@ class Plan:
         fits = (
             f"the largest uniform rank that fits is {self.largest_rank} (--set adapters.rank={self.largest_rank})"
             if self.largest_rank
-            else f"no rank fits beside a head of {self.head:,}; take a smaller head (--set head.kind=linear) or "
-            "fewer targets"
+            else f"no uniform rank fits beside a head of {self.head:,}: take fewer targets (adapters.targets), "
+            "a smaller head (head.kind) or a larger budget"
         )
         return f"over budget: {self.trainable:,} trainable parameters are {excess:,} more than {self.budget:,}; {fits}"
 

@@ -235,6 +235,10 @@ def _check_columns(source: str, row: Row, schema: Schema) -> None:
     wanted = [(column, _TEXT_REMEDY) for column in schema.text]
     if schema.label is not None:
         wanted.append((schema.label, _LABEL_REMEDY))
+    if schema.label in schema.text:
+        raise InputError(
+            f"{source}: column {schema.label!r} cannot be both the text and the label; name another text column"
+        )
     for column, remedy in wanted:
         if column not in row.values:
             there = listed(tuple(map(str, row.values))) or "none"

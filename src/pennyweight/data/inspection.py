@@ -63,7 +63,7 @@ class Inspection:
             (self.truncated, f"longer than {self.max_length} tokens, cut there", self.truncated_rows),
             (self.duplicates, "repeating an earlier item (same text, same label)", self.duplicate_rows),
             (self.conflicting, "whose text also occurs with another label", self.conflicting_rows),
-            (self.leaks, "whose text occurs in the evaluation data", self.leaked_rows),
+            (self.leaks, "whose text also occurs in the validation or test data, left out", self.leaked_rows),
         )
         for count, meaning, rows in troubles:
             if count:
@@ -141,6 +141,14 @@ def find_leaks(train_texts: Iterable[str], evaluation_texts: Iterable[str]) -> N
     return np.array([index for index, text in enumerate(train_texts) if _key(text) in seen], dtype=np.int64)
 
 
+def first_occurrences(texts: Iterable[str]) -> NDArray[np.int64]:
+    """Indices of the texts that no earlier one equals, compared as `find_leaks` does, ascending."""
+    first: dict[bytes, int] = {}
+    for index, text in enumerate(texts):
+        first.setdefault(_key(text), index)
+    return np.fromiter(first.values(), dtype=np.int64)
+
+
 def split_validation(
     labels: NDArray[np.integer[Any]], label_names: Sequence[str], *, fraction: float, seed: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -172,7 +180,7 @@ def split_validation(
         members = generator.permutation(np.flatnonzero(labels == index))
         if len(members) < 2:
             raise InputError(
-                f"class {label_names[index]} has {len(members)} item, the validation split needs 2 of each class; "
+                f"class {label_names[index]} has {len(members)} distinct item, the validation split needs 2 of each; "
                 "give more items of it, or train without validation: --set data.validation=0"
             )
         count = min(max(round(fraction * len(members)), 1), len(members) - 1)

@@ -29,18 +29,19 @@ def open_table(path: Path, columns: Mapping[str, Kind]) -> Iterator[WriteRows]:
         A function that appends rows, each a mapping with exactly ``columns``.
 
     Raises:
-        InputError: the suffix names no known format.
+        InputError: the suffix names no known format, or ``path`` is a folder.
         RunError: the file cannot be written.
     """
-    opener = _FORMATS.get(path.suffix.lower())
-    if opener is None:
-        raise InputError(f"{path}: unknown format {path.suffix!r}; write to one of {', '.join(_FORMATS)}")
+    check_format(path)
+    opener = _FORMATS[path.suffix.lower()]
     with atomic_writer(path) as file, opener(file, columns) as write:
         yield write
 
 
 def check_format(path: Path) -> None:
-    """Raises InputError where `open_table` would, before any work is done."""
+    """Raises InputError where `open_table` would have to refuse ``path``, before any work is done."""
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; give the name of a file")
     if path.suffix.lower() not in _FORMATS:
         raise InputError(f"{path}: unknown format {path.suffix!r}; write to one of {', '.join(_FORMATS)}")
 

@@ -57,11 +57,15 @@ def open_adapters(model: Any, folder: Path) -> Any:
     """
     from peft import PeftConfig, set_peft_model_state_dict
 
+    path = folder / "adapter_config.json"
+    if not path.is_file():  # PEFT would take the folder for the name of a repository, and ask the Hub for it
+        raise InputError(f"{path}: missing; the folder is not complete, restore it from a copy")
     try:
         config = PeftConfig.from_pretrained(str(folder))
         placed = _placed(model, config)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{folder}: its adapters cannot be opened: {str(error).splitlines()[0]}") from None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise InputError(f"{folder}: its adapters cannot be opened: {reason}") from None
     tensors = read_tensors(folder / "adapter_model.safetensors")
     require_same_shapes(tensors, adapter_state(placed), folder / "adapter_model.safetensors")
     set_peft_model_state_dict(placed, tensors)

@@ -41,6 +41,11 @@ class BackboneFiles:
     tokenizer_digest: str
     """SHA-256 of tokenizer.json, or of the vocabulary files where there is none."""
 
+    @property
+    def hidden_size(self) -> int:
+        """Width of the encoder, under whatever name its architecture keeps it."""
+        return int(make_config(self.config).hidden_size)
+
 
 def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
     """Locate a backbone by alias, Hub id or folder, fetching it where need be, and take its digests.

@@ -7,6 +7,8 @@ from typing import Literal
 
 import torch
 
+from pennyweight.errors import InputError
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -44,6 +46,24 @@ def choose_machine(
     return Machine(device=device, dtype=dtype, attention=attention)
 
 
+def named_device(name: str) -> torch.device:
+    """The device of that name, such as ``cpu`` or ``cuda:1``.
+
+    Raises:
+        InputError: no such device, or PyTorch does not see it on this machine.
+    """
+    try:
+        device = torch.device(name)
+    except (RuntimeError, TypeError):
+        raise InputError(f"device {name!r}: there is no such device; {_devices()}") from None
+    best = best_device()
+    if device.type != "cpu":
+        count = torch.accelerator.device_count() if device.type == best.type else 0
+        if (device.index or 0) >= count:
+            raise InputError(f"device {name!r}: PyTorch does not see it on this machine; {_devices()}")
+    return device
+
+
 def best_device() -> torch.device:
     """The accelerator that PyTorch sees, else the CPU."""
     accelerator = torch.accelerator.current_accelerator(check_available=True)
@@ -58,3 +78,8 @@ def fast_bf16(device: torch.device) -> bool:
         abilities = torch.cpu.get_capabilities()
         return bool(abilities.get("avx512_bf16") or abilities.get("amx_bf16"))
     return False
+
+
+def _devices() -> str:
+    best = best_device().type
+    return "give cpu, or nothing at all" if best == "cpu" else f"give cpu or {best}, or nothing at all"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pennyweight.errors import InputError
+from filelock import FileLock, Timeout
+
+from pennyweight.errors import InputError, RunError
 from pennyweight.files import write_json
 from pennyweight.manifest import MANIFEST
 from pennyweight.recipe import Recipe
@@ -16,6 +19,7 @@ from pennyweight.training.fit import CHECKPOINT, LOG
 
 TRAINING = "training"
 RUN = "run.json"
+LOCK = "lock"
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -28,7 +32,7 @@ def check_folder(out: Path, *, resume: bool) -> None:
     if resume and (unfinished or is_finished(out)):
         return
     if unfinished and not is_finished(out):
-        raise InputError(f"--out {out}: holds an unfinished run; go on with --resume, or give another folder")
+        raise InputError(_unfinished(out))
     raise InputError(f"--out {out}: is not empty; give a new folder, or remove this one first")
 
 
@@ -37,30 +41,65 @@ def is_finished(out: Path) -> bool:
     return (out / MANIFEST).exists()
 
 
-def open_run(out: Path, recipe: Recipe, *, data_digest: str) -> Path:
-    """Make or reopen the folder that checkpoint and log live in while the run is under way.
+@contextlib.contextmanager
+def hold_folder(out: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder meanwhile; a killed process holds nothing.
 
     Raises:
-        InputError: the run to be resumed was begun with another recipe, whose first differing key is named, or on
-            other data.
+        InputError: another process holds the folder.
+        RunError: the folder cannot be made.
+    """
+    path = out / TRAINING / LOCK
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"--out {out}: another process is training here; wait for it, or give another folder"
+        ) from None
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
+        _remove_if_empty(path.parent)
+
+
+def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bool) -> None:
+    """Begin a run in ``out``, or go on with the one there, if it is of the same recipe and inputs.
+
+    Args:
+        out: the classifier's folder.
+        recipe: what is to be trained.
+        inputs: what else the result depends on, by a name for the user, each as a digest or a word.
+        resume: whether going on is wanted.
+
+    Raises:
+        InputError: the run to be resumed was begun with another recipe, whose first differing key is named, or with
+            other inputs; or there is one already and it is not to be resumed.
         RunError: the folder cannot be written.
     """
-    folder = out / TRAINING
-    path = folder / RUN
+    path = out / TRAINING / RUN
     if path.exists():
+        if not resume:
+            raise InputError(_unfinished(out))
         try:
             begun = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+            before, recorded = begun["recipe"], dict(begun["inputs"])
+        except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: cannot be read ({error}); train anew into another folder") from None
-        require_same_recipe(begun["recipe"], recipe, out)
-        if begun["data_sha256"] != data_digest:
+        require_same_recipe(before, recipe, out)
+        changed = [name for name, value in inputs.items() if recorded.get(name) != value]
+        if changed:
             raise InputError(
-                f"--resume: {recipe.data.source} has changed since the run in {out} was begun; "
+                f"--resume: the {changed[0]} has changed since the run in {out} was begun; "
                 f"restore it, or train anew into another folder"
             )
-        return folder
-    write_json(path, {"recipe": recipe.model_dump(mode="json"), "data_sha256": data_digest})
-    return folder
+        return
+    write_json(path, {"recipe": recipe.model_dump(mode="json"), "inputs": dict(inputs)})
 
 
 def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> None:
@@ -72,11 +111,18 @@ def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> 
 
 def close_run(out: Path) -> None:
     """Remove checkpoint and log of a finished run, where they are still there; its report holds the log."""
-    folder = out / TRAINING
     for name in (CHECKPOINT, LOG, RUN):
-        (folder / name).unlink(missing_ok=True)
+        (out / TRAINING / name).unlink(missing_ok=True)
+    _remove_if_empty(out / TRAINING)
+
+
+def _remove_if_empty(folder: Path) -> None:
     if folder.exists() and not any(folder.iterdir()):
         folder.rmdir()
+
+
+def _unfinished(out: Path) -> str:
+    return f"--out {out}: holds an unfinished run; go on with --resume, or give another folder"
 
 
 def _first_difference(begun: dict[str, Any], now: dict[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +16,8 @@ from pennyweight.data.windows import windows
 from pennyweight.data.writers import open_table
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
-from pennyweight.pipeline.preparation import stream_source
+from pennyweight.pipeline.preparation import Collected, stream_source
+from pennyweight.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -27,13 +28,15 @@ class Judgement:
     mistakes: tuple[Mistake, ...]
     """The most confident ones first."""
     evaluated_on: str
-    """Which data, as a phrase: ``starter, 120 test items``."""
+    """Which data, as a phrase: ``starter, 120 items``."""
+    skipped: int = 0
+    """Rows passed over because they had no usable text or label."""
     report: Path | None = None
     """The page, where one was written."""
 
     def as_dict(self) -> dict[str, Any]:
         """The metrics as ``evaluate --json`` prints them, with the data named."""
-        return {"evaluated_on": self.evaluated_on, **self.metrics.as_dict()}
+        return {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **self.metrics.as_dict()}
 
 
 def evaluate_source(
@@ -57,13 +60,15 @@ def evaluate_source(
         InputError: the source cannot be read, lacks a column, has a bad row, or a label the classifier does not know.
         RunError: the report cannot be written.
     """
-    examples = stream_source(source, schema or schema_of_classifier(classifier))
+    skipped: list[int] = []
+    examples = stream_source(source, schema or schema_of_classifier(classifier), skipped=skipped)
     judgement = judge(classifier, examples, what=source, folder=out, resamples=resamples)
+    judgement = replace(judgement, skipped=len(skipped))
     if out is None:
         return judgement
     manifest = classifier.manifest
     contents = report_contents(judgement, plan=manifest.plan, recipe=manifest.recipe, environment=manifest.environment)
-    return Judgement(judgement.metrics, judgement.mistakes, judgement.evaluated_on, write_report(out, contents))
+    return replace(judgement, report=write_report(out, contents))
 
 
 def judge(
@@ -89,6 +94,22 @@ def judge(
                 )
     result = metrics.result(resamples=resamples)
     return Judgement(result, tuple(mistakes.ranked()), f"{what}, {result.examples:,} items")
+
+
+def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, folder: Path) -> Judgement:
+    """Judge a freshly trained classifier: on its recipe's test data, else its validation split, else what it learnt."""
+    data, resamples = recipe.data, recipe.evaluation.bootstrap
+    skipped: list[int] = []
+    if data.test is not None:
+        schema = schema_of_classifier(classifier, on_bad_row=data.on_bad_row)
+        examples, what = stream_source(data.test, schema, skipped=skipped), f"test data {data.test}"
+    elif len(collected.validation):
+        examples, what = collected.examples(collected.validation), f"validation split of {data.source}"
+    else:
+        examples = collected.examples(collected.training)
+        what = f"training items of {data.source} themselves, no others were given"
+    judgement = judge(classifier, examples, what=what, folder=folder, resamples=resamples)
+    return replace(judgement, skipped=len(skipped))
 
 
 def schema_of_classifier(

@@ -53,6 +53,7 @@ def read_outcome(folder: Path, recipe: Recipe, plan: Plan) -> Outcome:
         metrics=Metrics.from_dict(manifest.metrics),
         mistakes=(),
         evaluated_on=manifest.metrics["evaluated_on"],
+        skipped=manifest.metrics["skipped"],
         report=folder / "report" / "report.html",
     )
     fitted = Fitted(

@@ -110,9 +110,13 @@ def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
     own: dict[str, Kind] = {"index": "int", "row": "int", "label_id": "int", "confidence": "float"}
     for column in columns:
         if column.field == "probabilities" and not column.source_column:
-            kinds |= {f"p_{label}": "float" for label in labels}
+            added: dict[str, Kind] = {f"p_{label}": "float" for label in labels}
         else:
-            kinds[column.name] = "text" if column.source_column else own.get(column.field, "text")
+            added = {column.name: "text" if column.source_column else own.get(column.field, "text")}
+        twice = kinds.keys() & added.keys()
+        if twice:
+            raise InputError(f"--columns: two columns would be named {min(twice)!r}; name one of them otherwise")
+        kinds |= added
     return kinds
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from pennyweight.data.cleaning import clean
 from pennyweight.data.examples import Example, Schema, load_examples, stream_examples
-from pennyweight.data.inspection import find_leaks, split_validation
+from pennyweight.data.inspection import find_leaks, first_occurrences, split_validation
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
 from pennyweight.recipe import Data, Recipe
@@ -40,8 +40,8 @@ class Collected:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of all that training sees of the data: cleaned texts, labels and the split."""
-        digest = hashlib.sha256()
+        """SHA-256 of all that training sees of the data: label names, cleaned texts, labels and the split."""
+        digest = hashlib.sha256("\0".join(self.label_names).encode("utf-8", "surrogatepass"))
         for text in self.cleaned:
             digest.update(text.encode("utf-8") + b"\0")
         for numbers in (self.labels, self.training, self.validation):
@@ -72,22 +72,44 @@ def collect(recipe: Recipe) -> Collected:
     usable = np.setdiff1d(np.arange(len(texts)), leaked)
     if not len(usable):
         raise InputError(f"{data.source}: every item also occurs in the test data {data.test}; give other test data")
-    training, validation = (
-        usable[part]
-        for part in split_validation(labels[usable], loaded.labels, fraction=data.validation, seed=recipe.training.seed)
-    )
-    shared = training[find_leaks((cleaned[i] for i in training), (cleaned[i] for i in validation))]
+    training, validation = _split(recipe, usable, cleaned, labels, loaded.labels)
+    _require_every_class(data.source, labels[usable], labels[training], loaded.labels)
     return Collected(
         label_names=loaded.labels,
         rows=np.asarray(loaded.dataset["row"][:], dtype=np.int64),
         texts=texts,
         cleaned=cleaned,
         labels=labels,
-        training=np.setdiff1d(training, shared),
+        training=training,
         validation=validation,
-        leaked=np.union1d(leaked, shared),
+        leaked=np.setdiff1d(np.arange(len(texts)), np.union1d(training, validation)),
         skipped=loaded.skipped,
     )
+
+
+def _split(
+    recipe: Recipe, usable: np.ndarray, cleaned: tuple[str, ...], labels: np.ndarray, names: tuple[str, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Training and validation indices that share no text.
+
+    Distinct texts are dealt out; a repeat stays with training if its text does, and is left out if it is held out.
+    """
+    distinct = usable[first_occurrences(cleaned[i] for i in usable)]
+    fraction, seed = recipe.data.validation, recipe.training.seed
+    parts = split_validation(labels[distinct], names, fraction=fraction, seed=seed)
+    training, validation = (distinct[part] for part in parts)
+    repeats = np.setdiff1d(usable, distinct)
+    held_out = repeats[find_leaks((cleaned[i] for i in repeats), (cleaned[i] for i in validation))]
+    return np.union1d(training, np.setdiff1d(repeats, held_out)), validation
+
+
+def _require_every_class(source: str, present: np.ndarray, training: np.ndarray, names: tuple[str, ...]) -> None:
+    missing = np.setdiff1d(present, training)
+    if len(missing):
+        raise InputError(
+            f"{source}: class {names[int(missing[0])]} has no item left to train on, since its texts also occur "
+            f"elsewhere (repeated, or in the validation or test data); give more items of it"
+        )
 
 
 def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
@@ -98,9 +120,15 @@ def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
     )
 
 
-def stream_source(source: str, schema: Schema, *, split: Split = "test") -> Iterator[Example]:
-    """The examples of any source, one by one; raises InputError at the first that cannot be used."""
-    return stream_examples(stream_rows(source, split=split), schema, source=source)
+def stream_source(
+    source: str, schema: Schema, *, split: Split = "test", skipped: list[int] | None = None
+) -> Iterator[Example]:
+    """The examples of any source, one by one; rows that are passed over are noted in ``skipped``.
+
+    Raises:
+        InputError: at the first row that cannot be used and may not be skipped.
+    """
+    return stream_examples(stream_rows(source, split=split), schema, skipped=skipped, source=source)
 
 
 def _in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:

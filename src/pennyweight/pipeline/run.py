@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,16 +23,17 @@ from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.metrics import StreamingMetrics
 from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes
+from pennyweight.manifest import read_manifest
 from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
 from pennyweight.model.device import Machine, best_device, choose_machine
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import Network, build_network
-from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, is_finished, open_run
-from pennyweight.pipeline.judging import Judgement, judge, report_contents, schema_of_classifier
+from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
+from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
-from pennyweight.pipeline.preparation import Collected, collect, stream_source
+from pennyweight.pipeline.preparation import Collected, collect
 from pennyweight.pipeline.unpacking import conduct_of, course_of, describe_run, draft_manifest, head_of
 from pennyweight.recipe import Recipe
 from pennyweight.training.feeding import Feeder
@@ -51,6 +53,7 @@ class Run:
     accelerator: Any
     speaker: Speaker
     machine: Machine
+    resume: bool
 
     def go(self) -> Outcome:
         """All stages in order."""
@@ -60,21 +63,36 @@ class Run:
         table = tokenise(collected.cleaned, tokenizer, max_length=self.recipe.text.max_length)
         inspection = self._inspect(collected, table)
         network = self._build(files, classes=len(collected.label_names))
-        folder = open_run(self.out, self.recipe, data_digest=collected.digest)
-        fit = self._fit(network, collected, table, tokenizer.pad_token_id, folder)
-        fitted = self._train(fit)
-        temperature = self._temperature(network, collected, table, tokenizer.pad_token_id)
-        manifest = draft_manifest(
-            self.recipe,
-            files,
-            plan=self.plan,
-            architecture=self.architecture,
-            labels=collected.label_names,
-            temperature=temperature,
-            environment=describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
-        )
-        classifier = Classifier(manifest, network.requires_grad_(False).eval(), tokenizer)
-        return self._finish(classifier, network, collected, inspection, fitted)
+        with self._folder_held(collected, files):
+            fitted = self._train(self._fit(network, collected, table, tokenizer.pad_token_id))
+            temperature = self._temperature(network, collected, table, tokenizer.pad_token_id)
+            manifest = draft_manifest(
+                self.recipe,
+                files,
+                plan=self.plan,
+                architecture=self.architecture,
+                labels=collected.label_names,
+                temperature=temperature,
+                environment=describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
+            )
+            classifier = Classifier(manifest, network.requires_grad_(False).eval(), tokenizer)
+            return self._finish(classifier, network, collected, inspection, fitted)
+
+    @contextlib.contextmanager
+    def _folder_held(self, collected: Collected, files: BackboneFiles) -> Iterator[None]:
+        """The run's folder, opened by the first process alone and kept from other runs until the end."""
+        main = self.accelerator.is_main_process
+        with hold_folder(self.out) if main else contextlib.nullcontext():
+            if main:
+                inputs = {
+                    "training data": collected.digest,
+                    "backbone": files.digest,
+                    "tokenizer": files.tokenizer_digest,
+                    "machine": self.machine.line(),
+                }
+                open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
+            self.accelerator.wait_for_everyone()
+            yield
 
     def _inspect(self, collected: Collected, table: TokenTable) -> Inspection:
         inspection = inspect(
@@ -111,7 +129,7 @@ class Run:
         require_planned_count(network, self.plan.trainable)
         return network
 
-    def _fit(self, network: Network, collected: Collected, table: TokenTable, pad_id: int, folder: Path) -> Fit:
+    def _fit(self, network: Network, collected: Collected, table: TokenTable, pad_id: int) -> Fit:
         training = self.recipe.training
         accelerator = self.accelerator
         optimizers = make_optimizers(
@@ -140,7 +158,7 @@ class Run:
             feeder=feeder,
             conduct=conduct_of(self.recipe),
             accelerator=accelerator,
-            folder=folder,
+            folder=self.out / TRAINING,
             validate=self._validator(network, collected, table, pad_id) if len(collected.validation) else None,
         )
 
@@ -212,7 +230,7 @@ class Run:
         report = self.out / "report"
         judgement = None
         if self.accelerator.is_main_process:
-            judgement = self._judge(classifier, collected, report)
+            judgement = judge_run(classifier, self.recipe, collected, report)
             metrics = judgement.as_dict()
             manifest = classifier.manifest.model_copy(update={"metrics": metrics})
             log = (self.out / TRAINING / LOG).read_bytes()
@@ -230,19 +248,6 @@ class Run:
             close_run(self.out)
         self.accelerator.wait_for_everyone()
         return Outcome(self.out, self.plan, judgement, fitted)
-
-    def _judge(self, classifier: Classifier, collected: Collected, report: Path) -> Judgement:
-        data, resamples = self.recipe.data, self.recipe.evaluation.bootstrap
-        if data.test is not None:
-            examples = stream_source(data.test, schema_of_classifier(classifier, on_bad_row=data.on_bad_row))
-            return judge(classifier, examples, what=f"test data {data.test}", folder=report, resamples=resamples)
-        if len(collected.validation):
-            examples = collected.examples(collected.validation)
-            what = f"validation split of {data.source}"
-        else:
-            examples = collected.examples(collected.training)
-            what = f"training items of {data.source} themselves, no others were given"
-        return judge(classifier, examples, what=what, folder=report, resamples=resamples)
 
 
 def train_recipe(
@@ -264,16 +269,17 @@ def train_recipe(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     folder = Path(out)
-    if os.environ.get("RANK", "0") == "0":  # under `accelerate launch` the first process may already have begun
-        check_folder(folder, resume=resume)
-    labels = label_names(recipe)
+    if os.environ.get("WORLD_SIZE", "1") == "1" or os.environ.get("RANK") == "0":
+        check_folder(folder, resume=resume)  # of several processes, the first may already have begun
+    finished = is_finished(folder)
+    labels = read_manifest(folder).labels if finished else label_names(recipe)
     architecture = read_architecture(
         read_config(recipe.backbone.name, revision=recipe.backbone.revision), classes=len(labels)
     )
     plan = plan_architecture(recipe, architecture, classes=len(labels))
     plan.require_within_budget()
     speaker = speaker or Speaker()
-    if is_finished(folder):
+    if finished:
         speaker.say(f"{folder}: already finished, nothing is left to train")
         return read_outcome(folder, recipe, plan)
 
@@ -287,5 +293,4 @@ def train_recipe(
     machine = choose_machine(
         precision=recipe.backbone.precision, attention=recipe.backbone.attention, device=accelerator.device
     )
-    run = Run(recipe, folder, plan, architecture, accelerator, speaker, machine)
-    return run.go()
+    return Run(recipe, folder, plan, architecture, accelerator, speaker, machine, resume).go()
