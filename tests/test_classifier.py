@@ -181,3 +181,8 @@ def test_a_backbone_that_has_moved_is_named_anew(trained, tiny_roberta, tmp_path
     moved = shutil.copytree(tiny_roberta, tmp_path / "moved")
     again = Classifier.load(trained, backbone=str(moved), device="cpu")
     assert np.array_equal(again.logits(TEXTS), classifier.logits(TEXTS))
+
+
+def test_evaluate_wants_one_label_for_every_text(classifier):
+    with pytest.raises(InputError, match="2 texts but 1 labels"):
+        classifier.evaluate(["one", "two"], ["orchard"])

@@ -10,7 +10,16 @@ import pennyweight
 
 
 def test_the_public_names_are_these_and_no_others():
-    expected = ["BudgetError", "Classifier", "InputError", "PennyweightError", "RunError", "plan", "train"]
+    expected = [
+        "BudgetError",
+        "Classifier",
+        "InputError",
+        "Interrupted",
+        "PennyweightError",
+        "RunError",
+        "plan",
+        "train",
+    ]
     assert sorted(pennyweight.__all__) == expected
     for name in expected:
         assert getattr(pennyweight, name).__doc__, name
@@ -21,9 +30,10 @@ def test_the_public_names_are_these_and_no_others():
 def test_errors_say_how_the_command_ends():
     assert issubclass(pennyweight.InputError, pennyweight.PennyweightError)
     codes = {
-        error: error.exit_code for error in (pennyweight.InputError, pennyweight.BudgetError, pennyweight.RunError)
+        error: error.exit_code
+        for error in (pennyweight.InputError, pennyweight.BudgetError, pennyweight.RunError, pennyweight.Interrupted)
     }
-    assert list(codes.values()) == [2, 1, 1]
+    assert list(codes.values()) == [2, 1, 1, 130]
 
 
 def test_the_functions_take_shipped_names_files_and_recipes(make_recipe, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -116,6 +116,8 @@ class Classifier:
         Raises:
             InputError: a label that this classifier does not know, or no text at all.
         """
+        if isinstance(texts, Sized) and isinstance(labels, Sized) and len(texts) != len(labels):
+            raise InputError(f"{len(texts)} texts but {len(labels)} labels: give one label for every text")
         metrics = StreamingMetrics(self.labels, temperature=self.manifest.temperature)
         encoder = LabelEncoder(self.labels, self.manifest.text.first_label)
         for window in windows(zip(texts, labels, strict=True), WINDOW):

@@ -50,7 +50,7 @@ def test_the_refusal_says_by_how_much_and_what_fits():
 def test_the_refusal_where_no_rank_fits():
     refusal = make(budget=120, largest_rank=None).refusal()
     assert "no uniform rank fits beside a head of 100" in refusal
-    assert "--set head.kind=linear" in refusal
+    assert "head.kind" in refusal and "adapters.targets" in refusal
 
 
 def test_as_json():
