@@ -14,7 +14,7 @@ CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuatio
 HeadKind = Literal["stock", "linear", "low-rank"]
 Pooling = Literal["cls", "mean"]
 Precision = Literal["auto", "fp32", "bf16"]
-Attention = Literal["auto", "eager", "sdpa"]
+Attention = Literal["auto", "plain", "packed", "sdpa", "eager"]
 OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plateau"]
 MetricName = Literal["accuracy", "macro_f1", "loss"]
@@ -69,7 +69,8 @@ class Backbone(Section):
     precision: Precision = "auto"
     """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it."""
     attention: Attention = "auto"
-    """How attention is computed. `auto`: plain matmul and softmax on bf16 CPUs, PyTorch's fused attention elsewhere."""
+    """How attention is computed: `plain` matmul and softmax, `packed` texts without padding, PyTorch's fused `sdpa`, or
+    Transformers' own `eager`. `auto`: plain on bf16 CPUs, packed on CUDA in bf16, sdpa elsewhere."""
 
 
 class Data(Section):

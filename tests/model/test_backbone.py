@@ -12,11 +12,12 @@ from pennyweight.budget.backbones import ALIASES, Alias
 from pennyweight.errors import InputError
 from pennyweight.manifest import file_digest
 from pennyweight.model import backbone as module
+from pennyweight.model.attention import NAMES
 from pennyweight.model.backbone import find_backbone, load_backbone, load_tokenizer
 from pennyweight.model.device import Machine
 
 FP32 = Machine(torch.device("cpu"), torch.float32, "sdpa")
-BF16 = Machine(torch.device("cpu"), torch.bfloat16, "eager")
+BF16 = Machine(torch.device("cpu"), torch.bfloat16, "plain")
 
 
 def load(folder, machine=FP32, *, classes=None, keep=False, head=None):
@@ -60,7 +61,7 @@ def test_the_weights_are_those_of_the_file_frozen_in_the_machines_format(machine
         assert not parameter.requires_grad
         assert parameter.dtype == machine.dtype
         assert torch.equal(parameter, stored[name].to(machine.dtype))
-    assert model.config._attn_implementation == machine.attention
+    assert model.config._attn_implementation == NAMES[machine.attention]
 
 
 def test_dropout_is_off_unless_asked_for(tiny_bert, tiny_roberta):

@@ -13,10 +13,10 @@ CPU = torch.device("cpu")
 @pytest.mark.parametrize(
     ("fast", "precision", "attention", "line"),
     [
-        (True, "auto", "auto", "cpu, bf16, eager attention"),
+        (True, "auto", "auto", "cpu, bf16, plain attention"),
         (False, "auto", "auto", "cpu, fp32, sdpa attention"),
         (True, "fp32", "auto", "cpu, fp32, sdpa attention"),
-        (False, "bf16", "auto", "cpu, bf16, eager attention"),
+        (False, "bf16", "auto", "cpu, bf16, plain attention"),
         (True, "auto", "sdpa", "cpu, bf16, sdpa attention"),
         (False, "auto", "eager", "cpu, fp32, eager attention"),
     ],

@@ -3,30 +3,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pennyweight.model.heads import LinearHead, LowRankHead, make_head, pool
+from pennyweight.model.heads import LinearHead, LowRankHead, make_head
 
 torch.manual_seed(0)
 HIDDEN = torch.randn(3, 5, 8)
-MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_pooling_against_the_naive_way(dtype):
-    hidden = HIDDEN.to(dtype)
-    expected = torch.stack([hidden[i, : int(MASK[i].sum())].float().mean(dim=0) for i in range(3)])
-    torch.testing.assert_close(pool(hidden, MASK, "mean"), expected)
-    assert torch.equal(pool(hidden, MASK, "cls"), hidden[:, 0].float())
-    assert pool(hidden, MASK, "mean").dtype == torch.float32
-
-
-def test_padding_has_no_say():
-    other = HIDDEN.clone()
-    other[MASK == 0] = 1e6
-    assert torch.equal(pool(other, MASK, "mean"), pool(HIDDEN, MASK, "mean"))
-
-
-def test_nothing_but_padding_gives_zeros():
-    assert torch.equal(pool(HIDDEN, torch.zeros_like(MASK), "mean"), torch.zeros(3, 8))
 
 
 def test_heads_against_their_formulas():

@@ -19,17 +19,18 @@ from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import HeadShape, build_network
 
 FP32 = Machine(torch.device("cpu"), torch.float32, "sdpa")
-BF16 = Machine(torch.device("cpu"), torch.bfloat16, "eager")
+BF16 = Machine(torch.device("cpu"), torch.bfloat16, "plain")
 TEXTS = [text for text, _ in sentences(30, seed=2)]
 
 
-def build(folder, machine=FP32, *, kind="linear", adapter_dropout=0.0, ranks=None, **head):
+def build(folder, machine=FP32, *, kind="linear", adapter_dropout=0.0, ranks=None, layers=None, **head):
     files = find_backbone(str(folder))
     architecture = read_architecture(files.config, classes=len(LABELS))
     given = ranks or {}
     planned = [
         PlannedMatrix(m.name, m.fan_in, m.fan_out, m.layer, rank=given.get(m.name, 3), alpha=2.0 * given.get(m.name, 3))
         for m in architecture.matrices
+        if layers is None or m.layer in layers
     ]
     torch.manual_seed(0)
     return build_network(

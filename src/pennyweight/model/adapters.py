@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.errors import InputError, RunError
+from pennyweight.model.lora import FastLinear
 
 
 def place_adapters(
@@ -119,8 +120,8 @@ def require_same_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Te
 def _placed(model: Any, config: Any) -> Any:
     """PEFT's model, with every parameter that requires a gradient in fp32 whatever the format of the frozen ones."""
     from peft import get_peft_model
-    from peft.tuners.tuners_utils import BaseTunerLayer
 
+    config._register_custom_module({nn.Linear: FastLinear})  # what PEFT offers for layers of one's own
     config.base_model_name_or_path = model.name_or_path
     with warnings.catch_warnings():
         # PEFT asks Transformers by the old name of a property; nothing a user could act on.
@@ -129,8 +130,4 @@ def _placed(model: Any, config: Any) -> Any:
     for parameter in placed.parameters():
         if parameter.requires_grad:
             parameter.data = parameter.data.to(torch.float32)
-    for module in placed.modules():
-        if isinstance(module, BaseTunerLayer):
-            # Autocast brings the thin factors to the input's format; PEFT would bring the wide input to theirs.
-            module.cast_input_dtype_enabled = False
     return placed

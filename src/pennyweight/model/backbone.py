@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from pennyweight.budget.backbones import ALIASES, fetch_from_hub, is_folder, read_config
 from pennyweight.budget.shapes import make_config
 from pennyweight.errors import InputError
+from pennyweight.model.attention import NAMES, register_attention
 from pennyweight.model.device import Machine
 
 HUB_FILES = [
@@ -106,13 +107,14 @@ def load_backbone(
     if stock_head_classes is not None:
         changes["num_labels"] = stock_head_classes
     family = AutoModel if stock_head_classes is None else AutoModelForSequenceClassification
+    register_attention()
     try:
         with _quiet_loading():
             model, report = family.from_pretrained(
                 files.folder,
                 config=make_config(files.config, **changes),
                 dtype=machine.dtype,
-                attn_implementation=machine.attention,
+                attn_implementation=NAMES[machine.attention],
                 use_safetensors=True,
                 local_files_only=True,
                 output_loading_info=True,

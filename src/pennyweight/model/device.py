@@ -9,6 +9,8 @@ import torch
 
 from pennyweight.errors import InputError
 
+AttentionKind = Literal["plain", "packed", "sdpa", "eager"]
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -17,8 +19,8 @@ class Machine:
     device: torch.device
     dtype: torch.dtype
     """Format of frozen weights and matrix products; what is trained stays in fp32."""
-    attention: str
-    """Name of the attention implementation as Transformers knows it."""
+    attention: AttentionKind
+    """Plain matrix products, packed texts, PyTorch's fused attention, or Transformers' own."""
 
     def line(self) -> str:
         """One line for the user, such as ``cpu, bf16, eager attention``."""
@@ -29,12 +31,13 @@ class Machine:
 def choose_machine(
     *,
     precision: Literal["auto", "fp32", "bf16"],
-    attention: Literal["auto", "eager", "sdpa"],
+    attention: Literal["auto"] | AttentionKind,
     device: torch.device | None = None,
 ) -> Machine:
     """Pick device, dtype and attention for this machine; a word other than ``auto`` is obeyed.
 
-    On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there.
+    On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there; CUDA has
+    a kernel for packed texts in bf16.
     """
     device = device or best_device()
     if precision == "auto":
@@ -42,8 +45,11 @@ def choose_machine(
     else:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     if attention == "auto":
-        attention = "eager" if device.type == "cpu" and dtype is torch.bfloat16 else "sdpa"
-    return Machine(device=device, dtype=dtype, attention=attention)
+        fast: dict[str, Literal["plain", "packed"]] = {"cpu": "plain", "cuda": "packed"}
+        chosen: AttentionKind = fast.get(device.type, "sdpa") if dtype is torch.bfloat16 else "sdpa"
+    else:
+        chosen = attention
+    return Machine(device=device, dtype=dtype, attention=chosen)
 
 
 def named_device(name: str) -> torch.device:

@@ -1,27 +1,10 @@
-"""From the encoder's output to logits: pooling and the heads that are not the architecture's own."""
+"""From one vector per text to logits: the heads that are not the architecture's own."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from torch import Tensor, nn
-
-
-def pool(hidden: Tensor, mask: Tensor, kind: Literal["cls", "mean"]) -> Tensor:
-    """One fp32 vector per text.
-
-    Args:
-        hidden: encoder output, [batch, length, hidden].
-        mask: 1 for tokens, 0 for padding, [batch, length].
-        kind: ``cls``: the first token's vector; ``mean``: the mean over tokens that are not padding.
-
-    Returns:
-        [batch, hidden], fp32.
-    """
-    if kind == "cls":
-        return hidden[:, 0].float()
-    weights = mask.unsqueeze(-1).float()
-    return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 class LinearHead(nn.Module):

@@ -17,7 +17,9 @@ from pennyweight.budget.shapes import Architecture
 from pennyweight.model.adapters import adapter_state, open_adapters, place_adapters, read_tensors, require_same_shapes
 from pennyweight.model.backbone import BackboneFiles, load_backbone
 from pennyweight.model.device import Machine
-from pennyweight.model.heads import make_head, pool
+from pennyweight.model.heads import make_head
+from pennyweight.model.layout import Layout, Padded, pack
+from pennyweight.model.stack import Stack, cut_open
 
 
 @dataclass(frozen=True)
@@ -46,24 +48,78 @@ class Network(nn.Module):
         self.head = head
         self.shape = shape
         self.machine = machine
+        self.stack = cut_open(encoder)
+        """The encoder layer by layer; none where its architecture is not known that well."""
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits of a batch.
+    def forward(self, attention_mask: Tensor, input_ids: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
+        """Logits of a batch, of its tokens or of what the frozen layers below the adapters made of them.
 
         Args:
-            input_ids: token numbers, [batch, length].
             attention_mask: 1 for tokens, 0 for padding, [batch, length].
+            input_ids: token numbers, [batch, length].
+            prefix: instead of these, the input of the lowest trained layer, [batch, length, hidden].
 
         Returns:
             [batch, classes], fp32.
         """
+        if self.stack is None:
+            assert input_ids is not None
+            return self._whole(input_ids, attention_mask)
+        first = 0 if prefix is None else self.stack.lowest_trained()
+        hidden, layout = self._begin(self.stack, attention_mask, input_ids, prefix)
+        if self.head is None:
+            return self.stack.stock_logits(self.stack.run(hidden, layout, first=first, first_tokens=True))
+        if self.shape.pooling == "cls":
+            hidden = self.stack.run(hidden, layout, first=first, first_tokens=True)
+            return self.head(hidden[:, 0].float())  # type: ignore[no-any-return]
+        hidden = self.stack.run(hidden, layout, first=first)
+        return self.head(layout.mean(hidden))  # type: ignore[no-any-return]
+
+    def prefix(self, attention_mask: Tensor, input_ids: Tensor) -> Tensor:
+        """What the layers below the lowest trained one make of a batch, in the compute format.
+
+        Args:
+            attention_mask: 1 for tokens, 0 for padding, [batch, length].
+            input_ids: token numbers, [batch, length].
+
+        Returns:
+            [batch, length, hidden]; behind a text's end without meaning.
+        """
+        assert self.stack is not None
+        hidden, layout = self._begin(self.stack, attention_mask, input_ids, None)
+        hidden = self.stack.run(hidden, layout, last=self.stack.lowest_trained())
+        if isinstance(layout, Padded):
+            return hidden
+        padded = hidden.new_zeros(*input_ids.shape, hidden.shape[-1])
+        padded[attention_mask.bool()] = hidden[0]
+        return padded
+
+    def _begin(
+        self, stack: Stack, attention_mask: Tensor, input_ids: Tensor | None, prefix: Tensor | None
+    ) -> tuple[Tensor, Layout]:
+        """The first hidden states and how they lie."""
+        packed = self.machine.attention == "packed"
+        if prefix is not None:
+            if not packed:
+                return prefix, Padded(attention_mask)
+            hidden, _, layout = pack(prefix, attention_mask)
+            return hidden, layout
+        assert input_ids is not None
+        if not packed:
+            return stack.embed(input_ids), Padded(attention_mask)
+        ids, places, layout = pack(input_ids, attention_mask)
+        return stack.embed(ids, places), layout
+
+    def _whole(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Logits by the architecture's own forward pass."""
         mixed = self.machine.dtype is not torch.float32
         with torch.autocast(self.machine.device.type, dtype=self.machine.dtype, enabled=mixed):
             output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
         if self.head is None:
             logits: Tensor = output.logits.float()
             return logits
-        return self.head(pool(output.last_hidden_state, attention_mask, self.shape.pooling))  # type: ignore[no-any-return]
+        hidden, layout = output.last_hidden_state, Padded(attention_mask)
+        return self.head(hidden[:, 0].float() if self.shape.pooling == "cls" else layout.mean(hidden))  # type: ignore[no-any-return]
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Everything that requires a gradient, by its dotted name."""
