@@ -25,6 +25,15 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_cache(tmp_path_factory):
+    """No test reads or writes the user's cache; subprocesses inherit this."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PENNYWEIGHT_CACHE", str(tmp_path_factory.mktemp("cache")))
+        patch.delenv("PENNYWEIGHT_CACHE_BYTES", raising=False)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_roberta(tmp_path_factory) -> Path:
     return make_backbone(tmp_path_factory.mktemp("backbones") / "roberta", "roberta")

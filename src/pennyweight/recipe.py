@@ -171,6 +171,12 @@ class Training(Section):
     """Items per forward pass, over all processes together."""
     accumulation: Positive = 1
     """Batches whose gradients are added up before one optimizer step."""
+    forward_tokens: Positive = 16_384
+    """Most tokens of one forward pass, padding included; a larger batch is computed in parts, its step the same."""
+    gradient_checkpointing: StrictBool = False
+    """Recompute each layer's activations in the backward pass instead of keeping them: less memory, a third slower."""
+    prefix_cache: StrictBool = True
+    """Compute the frozen layers below the lowest adapter once per text and keep their output on disk, in the cache."""
     optimizer: OptimizerName = "adamw"
     """`muon` applies to matrices; what is not a matrix goes to AdamW."""
     learning_rate: AboveZero = 1e-3

@@ -10,6 +10,9 @@ from typing import Any
 from pennyweight.budget.selectors import Matrix
 from pennyweight.errors import InputError
 
+# Entries of a config.json that say nothing of its shapes; label names are the recipe's business.
+WITHOUT_SHAPE = ("auto_map", "id2label", "label2id")
+
 
 @dataclass(frozen=True)
 class Architecture:
@@ -45,9 +48,7 @@ def make_config(config: Mapping[str, Any], **changes: Any) -> Any:
     model_type = config["model_type"]
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         raise InputError(f"backbone of type {model_type!r}: Transformers does not know this architecture")
-    known = {
-        key: value for key, value in config.items() if key not in ("model_type", "auto_map", "id2label", "label2id")
-    }
+    known = {key: value for key, value in config.items() if key != "model_type" and key not in WITHOUT_SHAPE}
     try:
         return AutoConfig.for_model(model_type, **{**known, **changes})
     except Exception as error:  # whatever an architecture's own checks raise at a broken config.json

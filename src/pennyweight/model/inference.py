@@ -7,18 +7,27 @@ import torch
 
 from pennyweight.data.batches import TokenTable, collate, sequential_batches
 from pennyweight.model.network import Network
+from pennyweight.model.prefix import Prefix
 
 
 def compute_logits(
-    network: Network, table: TokenTable, *, batch_size: int, pad_id: int, part: int = 0, parts: int = 1
+    network: Network,
+    table: TokenTable,
+    *,
+    batch_size: int,
+    pad_id: int,
+    prefix: Prefix | None = None,
+    part: int = 0,
+    parts: int = 1,
 ) -> np.ndarray:
     """Logits of every text of ``table``, [n, classes], fp32, in the table's order; dropout is off meanwhile.
 
     Args:
         network: the network; left in the mode it was in.
         table: tokenised texts.
-        batch_size: texts per forward pass; texts of similar length go together.
+        batch_size: most texts per forward pass; texts of similar length go together.
         pad_id: token number that fills the gaps.
+        prefix: what the frozen layers make of the texts of ``table``, in its order; none: that is computed too.
         part: which of several processes this is; it computes every ``parts``-th batch and leaves the others 0, so
             that the sum over processes is the whole.
         parts: number of processes.
@@ -30,6 +39,10 @@ def compute_logits(
     with torch.inference_mode():
         for indices in sequential_batches(table.lengths(), batch_size=batch_size)[part::parts]:
             batch = collate(table, indices, pad_id=pad_id)
+            width = batch["input_ids"].shape[1]
+            hidden = None if prefix is None else prefix.gather(indices, length=width)
+            if hidden is not None:
+                batch = {"attention_mask": batch["attention_mask"], "prefix": hidden}
             output = network(**{name: tensor.to(device) for name, tensor in batch.items()})
             logits[indices] = output.cpu().numpy()
     network.train(was_training)

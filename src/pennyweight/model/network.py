@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.budget.shapes import Architecture
+from pennyweight.errors import InputError
 from pennyweight.model.adapters import adapter_state, open_adapters, place_adapters, read_tensors, require_same_shapes
 from pennyweight.model.backbone import BackboneFiles, load_backbone
 from pennyweight.model.device import Machine
@@ -50,6 +51,8 @@ class Network(nn.Module):
         self.machine = machine
         self.stack = cut_open(encoder)
         """The encoder layer by layer; none where its architecture is not known that well."""
+        self.frozen_layers = 0 if self.stack is None else self.stack.lowest_trained()
+        """Layers below the lowest trained one, as it was built."""
 
     def forward(self, attention_mask: Tensor, input_ids: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
         """Logits of a batch, of its tokens or of what the frozen layers below the adapters made of them.
@@ -65,7 +68,7 @@ class Network(nn.Module):
         if self.stack is None:
             assert input_ids is not None
             return self._whole(input_ids, attention_mask)
-        first = 0 if prefix is None else self.stack.lowest_trained()
+        first = 0 if prefix is None else self.frozen_layers
         hidden, layout = self._begin(self.stack, attention_mask, input_ids, prefix)
         if self.head is None:
             return self.stack.stock_logits(self.stack.run(hidden, layout, first=first, first_tokens=True))
@@ -87,7 +90,7 @@ class Network(nn.Module):
         """
         assert self.stack is not None
         hidden, layout = self._begin(self.stack, attention_mask, input_ids, None)
-        hidden = self.stack.run(hidden, layout, last=self.stack.lowest_trained())
+        hidden = self.stack.run(hidden, layout, last=self.frozen_layers)
         if isinstance(layout, Padded):
             return hidden
         padded = hidden.new_zeros(*input_ids.shape, hidden.shape[-1])
@@ -124,6 +127,19 @@ class Network(nn.Module):
     def trainable(self) -> dict[str, nn.Parameter]:
         """Everything that requires a gradient, by its dotted name."""
         return {name: parameter for name, parameter in self.named_parameters() if parameter.requires_grad}
+
+    def checkpoint_gradients(self) -> None:
+        """Keep only each layer's input for the backward pass and compute the rest again (Chen et al. 2016, 1604.06174).
+
+        Raises:
+            InputError: the architecture knows no such thing.
+        """
+        model = self.encoder.get_base_model()
+        if not model.supports_gradient_checkpointing:
+            raise InputError(f"training.gradient_checkpointing: {model.config.model_type} has none; leave it out")
+        # Transformers has renamed it; the old name warns.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
 
     def adapter_tensors(self) -> dict[str, Tensor]:
         """What goes into ``adapter_model.safetensors``: contiguous CPU tensors by PEFT's names."""

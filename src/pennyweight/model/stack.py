@@ -31,6 +31,11 @@ class Stack:
         """Number of layers."""
         return len(self._layers)
 
+    @property
+    def width(self) -> int:
+        """Elements of a hidden state."""
+        return int(self._base.config.hidden_size)
+
     def lowest_trained(self) -> int:
         """The lowest layer in which something requires a gradient; `depth` where none does."""
         if any(parameter.requires_grad for parameter in self._base.embeddings.parameters()):

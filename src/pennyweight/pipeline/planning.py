@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from pennyweight.budget.allot import assign_ranks, fill_rank, head_parameters, largest_uniform_rank, work_per_token
 from pennyweight.budget.backbones import read_config
+from pennyweight.budget.known import architecture_of
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.selectors import Matrix, select_all, values_by_matrix
-from pennyweight.budget.shapes import Architecture, read_architecture
+from pennyweight.budget.shapes import Architecture
 from pennyweight.errors import InputError
 from pennyweight.recipe import Adapters, Recipe
 
@@ -25,7 +26,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
     """
     classes = len(label_names(recipe))
     config = read_config(recipe.backbone.name, revision=recipe.backbone.revision)
-    return plan_architecture(recipe, read_architecture(config, classes=classes), classes=classes)
+    return plan_architecture(recipe, architecture_of(config, classes=classes), classes=classes)
 
 
 def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: int) -> Plan:

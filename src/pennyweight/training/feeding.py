@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pennyweight.data.batches import Order, TokenTable, collate, epoch_batches
+from pennyweight.data.batches import FORWARD_TOKENS, Order, TokenTable, collate, epoch_batches, split_by_tokens
+from pennyweight.model.prefix import Prefix
 from pennyweight.training.loop import Batch, StepBatches
 
 
@@ -61,6 +62,10 @@ class Feeder:
     length: int | None
     """Tokens that everything is padded to; none: the longest of each batch."""
     device: torch.device
+    prefix: Prefix | None = None
+    """What the frozen layers make of the texts, in the table's order; none: batches are of tokens."""
+    forward_tokens: int = FORWARD_TOKENS
+    """Most tokens of one forward pass, padding included; a larger batch is handed out in parts."""
     process: int = 0
     processes: int = 1
 
@@ -75,16 +80,25 @@ class Feeder:
             for step in range(max(first, begin), begin + course.steps_per_epoch):
                 start = (step - begin) * course.accumulation
                 group = batches[start : start + course.accumulation]
-                yield step, StepBatches([self._part(indices) for indices in group], sum(map(len, group)))
+                parts = [part for indices in group for part in self._parts(indices)]
+                yield step, StepBatches(parts, sum(map(len, group)))
 
-    def _part(self, indices: np.ndarray) -> Batch:
+    def _parts(self, indices: np.ndarray) -> list[Batch]:
         """This process's share of a batch; one without a share computes an item whose loss counts nothing."""
         share = indices[self.process :: self.processes]
-        weight = 1.0 if len(share) else 0.0
-        chosen = share if len(share) else indices[:1]
-        inputs = collate(self.table, chosen, pad_id=self.pad_id, length=self.length)
+        if not len(share):
+            return [self._batch(indices[:1], weight=0.0)]
+        parts = split_by_tokens(share, self.table.lengths(), tokens=self.forward_tokens, width=self.length)
+        return [self._batch(part, weight=1.0) for part in parts]
+
+    def _batch(self, items: np.ndarray, *, weight: float) -> Batch:
+        inputs = collate(self.table, items, pad_id=self.pad_id, length=self.length)
+        width = inputs["input_ids"].shape[1]
+        prefix = None if self.prefix is None else self.prefix.gather(items, length=width)
+        if prefix is not None:
+            inputs = {"attention_mask": inputs["attention_mask"], "prefix": prefix}
         return Batch(
             inputs={name: tensor.to(self.device) for name, tensor in inputs.items()},
-            labels=torch.from_numpy(self.labels[chosen]).to(self.device),
+            labels=torch.from_numpy(self.labels[items]).to(self.device),
             weight=weight,
         )

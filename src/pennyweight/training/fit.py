@@ -5,19 +5,19 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from pennyweight.ahead import ahead
 from pennyweight.errors import Interrupted, RunError
+from pennyweight.signals import stop_requests
 from pennyweight.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.loop import StepReport, training_steps
@@ -89,8 +89,8 @@ class Fit:
         progress, best = self._resume()
         course, started = self.feeder.course, time.perf_counter() - progress.seconds
         stopped_early = self.conduct.selection.should_stop(progress.validations)
-        with _stop_requests() as requested, self._log(progress.log_lines) as log:
-            steps = iter(()) if stopped_early else self.feeder.steps(progress.next_step)
+        coming = iter(()) if stopped_early else self.feeder.steps(progress.next_step)
+        with stop_requests() as requested, self._log(progress.log_lines) as log, ahead(coming) as steps:
             for report in training_steps(
                 self.network,
                 self.optimizers,
@@ -229,31 +229,3 @@ def _require_finite(report: StepReport) -> None:
             f"the loss became {report.loss} at step {report.step + 1}: training diverged; lower the learning rate "
             f"(--set training.learning_rate=…) or lengthen the warm-up"
         )
-
-
-@contextlib.contextmanager
-def _stop_requests() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second one has its usual effect."""
-    requests: list[int] = []
-    if not _in_main_thread():
-        yield requests
-        return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def request(number: int, _frame: FrameType | None) -> None:
-        requests.append(number)
-        signal.signal(number, previous[signal.Signals(number)])
-
-    for number in previous:
-        signal.signal(number, request)
-    try:
-        yield requests
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def _in_main_thread() -> bool:
-    import threading
-
-    return threading.current_thread() is threading.main_thread()

@@ -1,0 +1,28 @@
+"""Adapters folded into the matrices they stand on: a network for inference, with nothing of PEFT left in it."""
+
+from __future__ import annotations
+
+import copy
+
+from pennyweight.model.network import Network
+
+
+def fold(network: Network) -> Network:
+    """A copy of a network in which every W with a LoRA pair has become W + scaling · B A (Hu et al. 2021, 2106.09685).
+
+    The sum is made in fp32 and rounded once to the format W is kept in. The copy computes without dropout, what was
+    trained beside the adapters (a stock head) is taken over, and nothing in it requires a gradient; the network given
+    is left as it was.
+
+    Args:
+        network: a network with adapters, trained or just opened, in whatever mode it is in.
+
+    Returns:
+        A network whose encoder is a plain Transformers model.
+    """
+    encoder = copy.deepcopy(network.encoder)
+    # PEFT adds its fp32 product into W in place, which PyTorch computes in fp32; `safe_merge` would round it before.
+    encoder = encoder.merge_and_unload(safe_merge=False)
+    folded = Network(encoder, copy.deepcopy(network.head), shape=network.shape, machine=network.machine)
+    folded.zero_grad(set_to_none=True)
+    return folded.requires_grad_(False).eval()

@@ -1,0 +1,159 @@
+"""What the frozen layers below the lowest adapter make of every text: computed once, kept on disk, read ever after.
+
+Nothing below the lowest adapted layer changes while a classifier learns, so that later epochs, later runs and runs of
+other seeds start from there. Entries are read by position rather than mapped: a mapped file's pages would count as
+this process's memory, and each page's first touch costs more than its read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pennyweight.cache import Cache
+from pennyweight.data.batches import TokenTable, collate, sequential_batches
+from pennyweight.errors import RunError
+from pennyweight.model.backbone import BackboneFiles
+from pennyweight.model.network import Network
+
+if TYPE_CHECKING:
+    from pennyweight.cache_entry import Entry
+
+KIND = "prefix"
+
+_FORMAT = "prefix 1"  # a new one whenever the layout of the payload means something else
+_CHUNK_TOKENS = 1 << 17
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """The input of the lowest trained layer for each text of a token table."""
+
+    offsets: NDArray[np.int64]
+    """Where each text's tokens begin among those of all texts, and the end of the last, [texts + 1]."""
+    firsts: NDArray[np.int64]
+    """First text of each chunk, [chunks]."""
+    entries: tuple[Entry, ...]
+    """The chunks: hidden states of their texts' tokens, end to end."""
+    width: int
+    dtype: torch.dtype
+    items: NDArray[np.int64]
+    """Which texts stand here, in this order."""
+
+    def take(self, items: NDArray[np.int64]) -> Prefix:
+        """The prefix of some of the texts, in the order of ``items``."""
+        return replace(self, items=self.items[items])
+
+    def gather(self, indices: NDArray[np.int64], *, length: int) -> Tensor | None:
+        """Hidden states of some texts, [texts, length, width], zeros behind a text's end; none where a disk fails."""
+        batch = torch.zeros(len(indices), length, self.width, dtype=self.dtype)
+        rows = batch.view(_as_bytes(self.dtype)).numpy()
+        size = self.width * self.dtype.itemsize
+        texts = self.items[indices]
+        chunks = np.searchsorted(self.firsts, texts, side="right") - 1
+        try:
+            for row, text, chunk in zip(rows, texts.tolist(), chunks.tolist(), strict=True):
+                begin = self.offsets[text] - self.offsets[self.firsts[chunk]]
+                count = self.offsets[text + 1] - self.offsets[text]
+                self.entries[chunk].read_into(row[:count], int(begin) * size)
+        except RunError:
+            return None
+        return batch
+
+    @property
+    def bytes(self) -> int:
+        """What the chunks take on disk."""
+        return sum(entry.size for entry in self.entries)
+
+
+def open_prefix(
+    network: Network,
+    files: BackboneFiles,
+    table: TokenTable,
+    *,
+    pad_id: int,
+    cache: Cache,
+    progress: Callable[[int], None] = lambda _texts: None,
+) -> Prefix | None:
+    """Find the prefix of every text in the cache, computing what is missing.
+
+    Args:
+        network: the network to be trained; its frozen layers draw no dropout.
+        files: what identifies the backbone.
+        table: tokenised texts.
+        pad_id: token number that fills the gaps.
+        cache: where the chunks are kept, by the digests of weights and tokens.
+        progress: told the number of texts done, now and then.
+
+    Returns:
+        The prefix; none where there is nothing to save (the lowest layer is trained, or the architecture is not known
+        layer by layer), or where the cache cannot hold it all.
+    """
+    stack = network.stack
+    if stack is None or not len(table):
+        return None
+    layer, width, dtype = network.frozen_layers, stack.width, network.machine.dtype
+    if layer == 0 or cache.allowance() < int(table.offsets[-1]) * width * dtype.itemsize:
+        return None
+    firsts = _chunk_starts(table.offsets)
+    entries: list[Entry] = []
+    for first, end in zip(firsts.tolist(), [*firsts[1:].tolist(), len(table)], strict=True):
+        chunk = table.take(np.arange(first, end))
+        key = _key(files, chunk, layer=layer, dtype=dtype)
+        entry = cache.read(KIND, key)
+        if entry is None and cache.write(KIND, key, _computed(network, chunk, width=width, pad_id=pad_id)):
+            entry = cache.read(KIND, key)
+        if entry is None:
+            return None
+        entries.append(entry)
+        progress(end)
+    return Prefix(table.offsets, firsts, tuple(entries), width, dtype, np.arange(len(table)))
+
+
+def _computed(network: Network, table: TokenTable, *, width: int, pad_id: int) -> NDArray[Any]:
+    """Hidden states of all tokens of ``table``, end to end, as integers of the same bits."""
+    device = network.machine.device
+    flat = torch.empty(int(table.offsets[-1]), width, dtype=network.machine.dtype)
+    was_training = network.training
+    network.eval()
+    with torch.inference_mode():
+        for indices in sequential_batches(table.lengths(), batch_size=_BATCH):
+            batch = {name: tensor.to(device) for name, tensor in collate(table, indices, pad_id=pad_id).items()}
+            hidden = network.prefix(**batch)[batch["attention_mask"].bool()].cpu()
+            positions = np.concatenate([np.arange(table.offsets[i], table.offsets[i + 1]) for i in indices])
+            flat[torch.from_numpy(positions)] = hidden
+    network.train(was_training)
+    return flat.view(_as_bytes(flat.dtype)).numpy()
+
+
+def _key(files: BackboneFiles, chunk: TokenTable, *, layer: int, dtype: torch.dtype) -> str:
+    """SHA-256 of all that the chunk's hidden states depend on: configuration, weights, layer, format and tokens."""
+    config = json.dumps(dict(files.config), sort_keys=True, default=str)
+    digest = hashlib.sha256(f"{_FORMAT}\n{config}\n{files.digest}\n{layer}\n{dtype}\n".encode())
+    digest.update(chunk.offsets.astype("<i8").tobytes())
+    digest.update(chunk.ids.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def _chunk_starts(offsets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """First texts of chunks of about 131,072 tokens; where chunks end does not depend on what follows."""
+    starts = [0]
+    while True:
+        following = int(np.searchsorted(offsets, offsets[starts[-1]] + _CHUNK_TOKENS))
+        if following >= len(offsets) - 1:
+            return np.array(starts, dtype=np.int64)
+        starts.append(following)
+
+
+def _as_bytes(dtype: torch.dtype) -> torch.dtype:
+    """An integer format of the same width, which numpy knows."""
+    return {2: torch.int16, 4: torch.int32}[dtype.itemsize]

@@ -1,0 +1,190 @@
+"""What one run works with: tokens, network, the frozen layers' output, and all that is made of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pennyweight.budget.plan import Plan
+from pennyweight.budget.shapes import Architecture
+from pennyweight.cache import Cache, default_cache
+from pennyweight.console import Speaker
+from pennyweight.data.batches import TokenTable
+from pennyweight.data.tokens import tokenise_cached
+from pennyweight.evaluation.calibration import fit_temperature
+from pennyweight.evaluation.metrics import StreamingMetrics
+from pennyweight.model.adapters import require_planned_count
+from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
+from pennyweight.model.device import Machine
+from pennyweight.model.inference import compute_logits
+from pennyweight.model.network import Network, build_network
+from pennyweight.model.prefix import Prefix, open_prefix
+from pennyweight.pipeline.preparation import Collected
+from pennyweight.pipeline.unpacking import conduct_of, course_of, head_of
+from pennyweight.recipe import Recipe
+from pennyweight.training.feeding import Feeder
+from pennyweight.training.fit import Fit
+from pennyweight.training.objectives import cross_entropy
+from pennyweight.training.optimizers import make_optimizers
+
+
+@dataclass
+class Workbench:
+    """A recipe's network and tokens, ready to train; `set_up` makes it."""
+
+    recipe: Recipe
+    accelerator: Any
+    machine: Machine
+    files: BackboneFiles
+    tokenizer: Any
+    collected: Collected
+    table: TokenTable
+    """Tokens of all collected items."""
+    network: Network
+    prefix: Prefix | None = field(default=None)
+    """What the frozen layers make of all collected items, where that is kept."""
+
+    def savings(self) -> str:
+        """What need not be computed again, as words behind the machine's line; empty where there is nothing."""
+        if self.prefix is None:
+            return ""
+        return f", {self.network.frozen_layers} frozen layers from the cache ({self.prefix.bytes / 1e6:,.0f} MB)"
+
+    def fit(self, folder: Path) -> Fit:
+        """The training run, to be conducted in ``folder``."""
+        training = self.recipe.training
+        optimizers = make_optimizers(
+            training.optimizer,
+            self.network.trainable(),
+            learning_rate=training.learning_rate,
+            betas=training.betas,
+            epsilon=training.epsilon,
+            weight_decay=training.weight_decay,
+        )
+        prepared, *optimizers = self.accelerator.prepare(self.network, *optimizers)
+        return Fit(
+            network=prepared,
+            optimizers=optimizers,
+            objective=cross_entropy(label_smoothing=training.label_smoothing),
+            feeder=self.feeder(),
+            conduct=conduct_of(self.recipe),
+            accelerator=self.accelerator,
+            folder=folder,
+            validate=self.validate if len(self.collected.validation) else None,
+        )
+
+    def feeder(self) -> Feeder:
+        """What turns the training items into batches."""
+        items, text = self.collected.training, self.recipe.text
+        return Feeder(
+            course=course_of(self.recipe, items=len(items)),
+            table=self.table.take(items),
+            labels=self.collected.labels[items],
+            pad_id=self.tokenizer.pad_token_id,
+            length=text.max_length if text.padding == "fixed" else None,
+            device=self.accelerator.device,
+            prefix=self.prefix and self.prefix.take(items),
+            forward_tokens=self.recipe.training.forward_tokens,
+            process=self.accelerator.process_index,
+            processes=self.accelerator.num_processes,
+        )
+
+    def validate(self) -> dict[str, float]:
+        """Scores of the network as it stands, on the validation split."""
+        metrics = StreamingMetrics(self.collected.label_names)
+        metrics.update(self._logits(self.collected.validation), self.collected.labels[self.collected.validation])
+        result = metrics.result(resamples=100)
+        return {
+            "loss": result.log_loss,
+            "accuracy": result.accuracy.value,
+            "macro_precision": result.macro_precision,
+            "macro_recall": result.macro_recall,
+            "macro_f1": result.macro_f1.value,
+        }
+
+    def temperature(self) -> float:
+        """The temperature that fits the validation split best; 1 where there is none or none is wanted."""
+        held_out = self.collected.validation
+        if not (self.recipe.evaluation.temperature_scaling and len(held_out)):
+            return 1.0
+        return fit_temperature(self._logits(held_out), self.collected.labels[held_out])
+
+    def _logits(self, items: np.ndarray) -> np.ndarray:
+        """Logits of some of the collected items, the batches shared out among the processes."""
+        import torch
+
+        part = compute_logits(
+            self.network,
+            self.table.take(items),
+            batch_size=self.recipe.evaluation.batch_size,
+            pad_id=self.tokenizer.pad_token_id,
+            prefix=self.prefix and self.prefix.take(items),
+            part=self.accelerator.process_index,
+            parts=self.accelerator.num_processes,
+        )
+        if self.accelerator.num_processes == 1:
+            return part
+        whole = self.accelerator.reduce(torch.from_numpy(part).to(self.accelerator.device), reduction="sum")
+        return np.asarray(whole.cpu().numpy())
+
+
+def set_up(
+    recipe: Recipe,
+    collected: Collected,
+    *,
+    plan: Plan,
+    architecture: Architecture,
+    accelerator: Any,
+    machine: Machine,
+) -> Workbench:
+    """Load backbone and tokenizer, tokenise, and build the network of a plan; raises as these do."""
+    import torch
+
+    files = find_backbone(recipe.backbone.name, revision=recipe.backbone.revision)
+    prefix_space = recipe.text.add_prefix_space
+    tokenizer = load_tokenizer(files, add_prefix_space=prefix_space)
+    table = tokenise_cached(
+        collected.cleaned,
+        tokenizer,
+        max_length=recipe.text.max_length,
+        tokenizer_key=f"{files.tokenizer_digest} add_prefix_space={prefix_space}",
+        cache=default_cache(),
+    )
+    torch.manual_seed(recipe.training.seed)
+    network = build_network(
+        files,
+        machine,
+        architecture=architecture,
+        planned=plan.matrices,
+        head=head_of(recipe, classes=len(collected.label_names)),
+        adapter_dropout=recipe.adapters.dropout,
+        keep_dropout=recipe.backbone.dropout,
+    )
+    require_planned_count(network, plan.trainable)
+    if recipe.training.gradient_checkpointing:
+        network.checkpoint_gradients()
+    return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network)
+
+
+def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
+    """Give a workbench the output of its frozen layers, from the cache or computed into it, where that pays.
+
+    With the backbone's dropout on, or told not to, every batch is computed from its tokens.
+    """
+    recipe, frozen = bench.recipe, bench.network.frozen_layers
+    if not frozen or recipe.backbone.dropout or not recipe.training.prefix_cache:
+        return
+    with speaker.bar(f"computing {frozen} frozen layers once", len(bench.table)) as bar:
+        bench.prefix = open_prefix(
+            bench.network,
+            bench.files,
+            bench.table,
+            pad_id=bench.tokenizer.pad_token_id,
+            cache=cache,
+            progress=lambda done: bar.update(done, ""),
+        )
+    if bench.prefix is None and cache.trouble:
+        speaker.say(f"cache: {cache.trouble}; the frozen layers are computed again in every epoch")
