@@ -1,7 +1,7 @@
 """Text classifiers on an exact parameter budget.
 
 ``pennyweight.plan`` counts, ``pennyweight.train`` trains, ``pennyweight.Classifier`` predicts. Importing this module
-loads neither torch nor transformers; the first use of a function does.
+loads neither torch nor transformers, and neither does planning with a backbone known by a short name; the rest does.
 """
 
 from __future__ import annotations

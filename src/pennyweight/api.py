@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pennyweight.budget.plan import Plan
 from pennyweight.errors import InputError
-from pennyweight.pipeline.outcome import Outcome
 from pennyweight.pipeline.planning import plan_recipe
-from pennyweight.pipeline.run import train_recipe
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe, load_recipe
+
+if TYPE_CHECKING:
+    from pennyweight.pipeline.outcome import Outcome
 
 
 def plan(recipe: str | Path | Recipe, **changes: Mapping[str, Any]) -> Plan:
@@ -46,7 +47,10 @@ def train(
         RunError: the machine failed.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
-    return train_recipe(changed(recipe, changes), out, resume=resume)
+    chosen = changed(recipe, changes)
+    from pennyweight.pipeline.run import train_recipe
+
+    return train_recipe(chosen, out, resume=resume)
 
 
 def changed(recipe: str | Path | Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from pennyweight.data.batches import tokenise
+from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.cleaning import clean
 from pennyweight.data.labels import LabelEncoder, is_unicode
 from pennyweight.data.windows import windows
@@ -85,10 +85,17 @@ class Classifier:
 
     def logits(self, texts: Sequence[str]) -> np.ndarray:
         """Raw logits, fp32 [texts, classes], before the temperature; InputError where one of the texts is none."""
+        return self.logits_of(self.tokenise(texts))
+
+    def tokenise(self, texts: Sequence[str]) -> TokenTable:
+        """Clean and tokenise texts, the first half of `logits`; InputError where one of the texts is none."""
+        cleaned = [clean(text, self.manifest.text.cleaning) for text in _checked(texts)]
+        return tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
+
+    def logits_of(self, table: TokenTable) -> np.ndarray:
+        """Compute the second half of `logits`, from what `tokenise` made; fp32 [texts, classes]."""
         from pennyweight.model.inference import compute_logits
 
-        cleaned = [clean(text, self.manifest.text.cleaning) for text in _checked(texts)]
-        table = tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
         pad_id = self._tokenizer.pad_token_id
         return compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
 

@@ -9,11 +9,14 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import typer
 
 from pennyweight.errors import InputError, PennyweightError
+
+if TYPE_CHECKING:
+    from pennyweight.classifier import Classifier
 
 app = typer.Typer(
     help="Plan, train, judge and use text classifiers that weigh what you say they may weigh.",
@@ -23,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+
+cache_app = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)
+app.add_typer(cache_app, name="cache")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
 Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
@@ -55,8 +61,10 @@ def plan(
     """Count what a recipe would train, before anything is downloaded; exit 1 if it is over budget."""
     from pennyweight.pipeline.planning import plan_recipe
     from pennyweight.recipe_files import load_recipe
+    from pennyweight.startup import uncollected
 
-    counted = plan_recipe(load_recipe(recipe, changes=_changes(changes, backbone=backbone, budget=budget)))
+    with uncollected():
+        counted = plan_recipe(load_recipe(recipe, changes=_changes(changes, backbone=backbone, budget=budget)))
     if as_json:
         _print_json(counted.as_dict())
     else:
@@ -83,6 +91,9 @@ def train(
     extra = _changes(changes, backbone=backbone, data=data, on_bad_row=on_bad_row)
     chosen = load_recipe(recipe, changes=extra)
 
+    from pennyweight.startup import load_libraries
+
+    load_libraries()
     from pennyweight.pipeline.run import train_recipe
 
     outcome = train_recipe(chosen, out, resume=resume)
@@ -108,10 +119,9 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Judge a classifier on labelled data."""
-    from pennyweight.classifier import Classifier
+    loaded = _load(classifier, backbone)
     from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 
-    loaded = Classifier.load(classifier, backbone=backbone)
     schema = schema_of_classifier(loaded, text=_listed(text), label=label, on_bad_row=_bad_row(on_bad_row))
     judgement = evaluate_source(loaded, data, out=out, schema=schema)
     if as_json:
@@ -136,21 +146,27 @@ def predict(
     backbone: BackboneName = None,
     text: TextColumns = None,
     on_bad_row: BadRow = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what a stopped or killed run left in OUT.partial.")
+    ] = False,
 ) -> None:
-    """Predict a file as a stream, in order."""
+    """Predict a file as a stream, in order.
+
+    Ctrl-C or SIGTERM stops after the rows in hand; the same command with --resume goes on.
+    """
     from pennyweight.data.writers import check_format
-    from pennyweight.pipeline.predicting import parse_columns
+    from pennyweight.pipeline.predicting import parse_columns, predict_source
 
     check_format(out)
     chosen = parse_columns(columns) if columns else None
-
-    from pennyweight.classifier import Classifier
-    from pennyweight.pipeline.predicting import predict_source
-
-    loaded = Classifier.load(classifier, backbone=backbone)
-    done = predict_source(loaded, data, out, columns=chosen, text=_listed(text), on_bad_row=_bad_row(on_bad_row))
-    skipped = f", {len(done.skipped)} skipped" if done.skipped else ""
-    typer.echo(f"{done.rows:,} rows predicted{skipped}: {out}", err=True)
+    loaded = _load(classifier, backbone)
+    done = predict_source(
+        loaded, data, out, columns=chosen, text=_listed(text), on_bad_row=_bad_row(on_bad_row), resume=resume
+    )
+    skipped = f", {done.skipped:,} skipped" if done.skipped else ""
+    earlier = f", {done.resumed_after:,} of them before" if done.resumed_after else ""
+    speed = f"{done.seconds:.1f} s, {done.rows_per_second:,.0f} rows/s"
+    typer.echo(f"{done.rows:,} rows predicted{earlier}{skipped} in {speed}: {out}", err=True)
 
 
 @app.command()
@@ -167,6 +183,43 @@ def recipes(as_json: AsJson = False) -> None:
         typer.echo(f"{name:{width}}  {text}")
 
 
+@cache_app.command("list")
+def cache_list(as_json: AsJson = False) -> None:
+    """Show where the cache is, how large it may be, and what is in it."""
+    from pennyweight.cache import default_cache
+
+    cache = default_cache()
+    usage = cache.usage()
+    if as_json:
+        kinds = {kind: used.as_dict() for kind, used in usage.items()}
+        _print_json({"folder": str(cache.folder), "limit": cache.limit, "kinds": kinds})
+    else:
+        from pennyweight.tables import cache_table
+
+        cache_table(cache, usage)
+
+
+@cache_app.command("clear")
+def cache_clear(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="tokens or prefix; all, if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is in the cache; it is computed again where it is needed."""
+    from pennyweight.cache import KINDS, default_cache
+
+    cache = default_cache()
+    known = sorted(KINDS.keys() | cache.usage().keys())
+    if kind is not None and kind not in known:
+        raise InputError(f"cache clear {kind}: no such kind; there are {' and '.join(known)}")
+    freed = cache.clear(kind)
+    if as_json:
+        _print_json({"folder": str(cache.folder), "freed": freed})
+    else:
+        from pennyweight.tables import size_words
+
+        typer.echo(f"{size_words(freed)} freed: {cache.folder}")
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command; an error meant for the user becomes one line and an exit code (2 input, 1 refused or failed)."""
     given = sys.argv[1:] if arguments is None else arguments
@@ -177,6 +230,18 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(str(error), error.exit_code, debug=debug)
     except (OSError, MemoryError) as error:
         _fail(f"the machine failed: {error or 'out of memory'}", 1, debug=debug)
+
+
+def _load(folder: Path, backbone: str | None) -> Classifier:
+    """Open a classifier; a folder that is none is refused before the libraries that it takes are imported."""
+    from pennyweight.manifest import read_manifest
+    from pennyweight.startup import load_libraries
+
+    read_manifest(folder)
+    load_libraries()
+    from pennyweight.classifier import Classifier
+
+    return Classifier.load(folder, backbone=backbone)
 
 
 def _fail(message: str, code: int, *, debug: bool) -> NoReturn:

@@ -27,6 +27,6 @@ class RunError(PennyweightError):
 
 
 class Interrupted(PennyweightError):  # noqa: N818 - not an error: the user asked for it
-    """Training was asked to stop, by Ctrl-C or SIGTERM, and has saved a checkpoint (exit code 130)."""
+    """A run was asked to stop, by Ctrl-C or SIGTERM, and has saved what it can be gone on with from (exit code 130)."""
 
     exit_code = 130

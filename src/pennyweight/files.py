@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from pennyweight.errors import RunError
+from pennyweight.errors import InputError, RunError
 
 
 @contextlib.contextmanager
@@ -23,18 +23,15 @@ def atomic_writer(path: Path) -> Iterator[IO[bytes]]:
     temporary = ""
     made_folder = not path.parent.exists()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise RunError(f"cannot write {path}: {reason}; free some space or choose another folder") from error
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+            with os.fdopen(descriptor, "wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o666 & ~_umask())
+            rename(Path(temporary), path)
     finally:
         if temporary:
             with contextlib.suppress(FileNotFoundError):
@@ -58,6 +55,45 @@ def write_text(path: Path, content: str) -> None:
 def write_json(path: Path, content: Any) -> None:
     """Write indented JSON to ``path`` atomically; raises RunError as `atomic_writer` does."""
     write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+
+
+@contextlib.contextmanager
+def writing(path: Path, *, remedy: str = "free some space or choose another folder") -> Iterator[None]:
+    """Turn whatever the machine refuses meanwhile into a RunError that says what could not be written."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}; {remedy}") from error
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file another name in the same file system, replacing what has it; durable, even through a power cut."""
+    os.replace(path, target)
+    _sync_folder(target.parent)
+
+
+@contextlib.contextmanager
+def held(lock: Path, *, refusal: str) -> Iterator[None]:
+    """Hold a lock file, in a folder that is made if need be; a killed process holds nothing.
+
+    Raises:
+        InputError: another process holds it; the message is ``refusal``.
+        RunError: the file cannot be made.
+    """
+    from filelock import FileLock, Timeout
+
+    with writing(lock, remedy="choose another folder"):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        holder = FileLock(lock)
+        try:
+            holder.acquire(timeout=0)
+        except Timeout:
+            raise InputError(refusal) from None
+    try:
+        yield
+    finally:
+        holder.release()
+        lock.unlink(missing_ok=True)
 
 
 def _umask() -> int:

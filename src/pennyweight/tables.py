@@ -1,8 +1,10 @@
-"""What commands print for people on stdout: the plan, the result of a run, an evaluation."""
+"""What commands print for people on stdout: the plan, the result of a run, an evaluation, the cache."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -10,6 +12,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from pennyweight.budget.plan import Plan, PlannedMatrix
+    from pennyweight.cache import Cache, Usage
     from pennyweight.evaluation.metrics import Interval
     from pennyweight.pipeline.judging import Judgement
     from pennyweight.pipeline.outcome import Outcome
@@ -74,6 +77,33 @@ def training_summary(outcome: Outcome) -> None:
         soft_wrap=True,
     )
     console.print(f"report: {judgement.report}", soft_wrap=True)
+
+
+def cache_table(cache: Cache, usage: Mapping[str, Usage]) -> None:
+    """The cache: its folder and limit, then one line per kind of content."""
+    from pennyweight.cache import KINDS
+
+    console = Console(highlight=False)
+    console.print(f"cache: {cache.folder}", soft_wrap=True, markup=False)
+    taken = size_words(sum(kind.size for kind in usage.values()))
+    console.print(f"{taken} of {size_words(cache.limit)}" if cache.limit else cache.trouble or "off: its limit is 0")
+    if not usage:
+        return
+    table = Table()
+    for name in ("kind", "entries", "size", "oldest use", "newest use", "what"):
+        table.add_column(name, justify="right" if name in ("entries", "size") else "left")
+    for kind, used in usage.items():
+        times = (f"{datetime.fromtimestamp(one):%Y-%m-%d %H:%M}" for one in (used.oldest, used.newest))
+        table.add_row(kind, f"{used.entries:,}", size_words(used.size), *times, KINDS.get(kind, ""))
+    console.print(table)
+
+
+def size_words(size: int) -> str:
+    """Bytes as a person reads them: ``1.2 GB``, in units of a thousand."""
+    for power, unit in ((4, "TB"), (3, "GB"), (2, "MB"), (1, "kB")):
+        if size >= 1000**power:
+            return f"{size / 1000**power:.1f} {unit}"
+    return f"{size} bytes"
 
 
 def _percent(interval: Interval) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 import datasets
 import datasets.config
 import huggingface_hub
+import pyarrow as pa
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, RepositoryNotFoundError
 
 from pennyweight.data.readers import Row
@@ -20,8 +21,8 @@ _REACH_SECONDS = 10.0
 _AS_FILE = "download the data set and give it as a file (CSV, TSV, JSONL, Parquet) instead"
 
 
-def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
-    """Load one split of a data set and stream its rows; columns of class labels come as label names.
+def hub_split(name: str, config: str | None, split: str) -> datasets.Dataset:
+    """Load one split of a data set.
 
     Args:
         name: id on the Hub (owner/name), or a folder.
@@ -37,26 +38,48 @@ def hub_rows(name: str, config: str | None, split: str) -> Iterator[Row]:
         raise InputError(
             f"hub:{name} has no split {split!r}; it has {', '.join(map(str, splits))}: name one as hub:{name}@<split>"
         )
-    dataset = splits[split]
+    dataset: datasets.Dataset = splits[split]
     if len(dataset) == 0:
         raise InputError(f"hub:{name}@{split} holds no rows; choose another split")
-    return _rows(dataset)
+    return dataset
 
 
-def _rows(dataset: datasets.Dataset) -> Iterator[Row]:
+def hub_rows(dataset: datasets.Dataset) -> Iterator[Row]:
+    """Stream the rows of a split; columns of class labels come as label names."""
     named = {
         column: feature.names
         for column, feature in dataset.features.items()
         if isinstance(feature, datasets.ClassLabel) and feature.names
     }
     number = 0
-    # As Arrow tables, so that pictures or sounds beside the text are not decoded.
-    for table in dataset.with_format("arrow").iter(batch_size=_BATCH):
-        for values in table.to_pylist():
+    for batch in _batches(dataset):
+        for values in batch.to_pylist():
             number += 1
             for column, names in named.items():
                 values[column] = _name(values[column], names)
             yield Row(number, values)
+
+
+def _batches(dataset: datasets.Dataset) -> Iterator[pa.RecordBatch]:
+    """Batches of a split as Arrow has them, so that pictures or sounds beside the text are not decoded.
+
+    They are read from the cache's files, not mapped: of a mapping, whatever was read counts as memory ever after.
+    """
+    if not dataset.cache_files:
+        yield from dataset.data.to_reader(max_chunksize=_BATCH)
+    for file in dataset.cache_files:
+        with pa.OSFile(file["filename"]) as stream, pa.ipc.open_stream(stream) as batches:
+            yield from batches
+
+
+def hub_fingerprint(dataset: datasets.Dataset, name: str, config: str | None) -> str:
+    """Which data these are: id, configuration, split, rows, and the revision where `datasets` knows it.
+
+    The cache of `datasets` keeps each revision in a folder that bears its name: a commit, or a digest of the files.
+    """
+    revisions = {Path(file["filename"]).parent.name for file in dataset.cache_files}
+    parts = [name, config or "default", str(dataset.split), f"{len(dataset)} rows", *sorted(revisions)]
+    return " ".join(parts)
 
 
 def _name(index: int | None, names: list[str]) -> str | None:

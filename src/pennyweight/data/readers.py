@@ -28,6 +28,7 @@ _FORMATS: dict[str, Format] = {
 _COMPRESSIONS: dict[str, Compression] = {".gz": "gzip", ".zst": "zstd"}
 _KNOWN = ".csv, .tsv, .jsonl (or .ndjson), each also with .gz or .zst behind it, and .parquet"
 _BATCH = 1024
+_BUFFER = 256 * 1024
 # A field beyond this is a quote that was never closed: the rest of the file would be read into memory as one text.
 _FIELD_LIMIT = 64 * 1024 * 1024
 
@@ -208,10 +209,11 @@ def _read_jsonl(path: Path, compression: Compression | None) -> Iterator[Row]:
 
 def _read_parquet(path: Path, _compression: Compression | None) -> Iterator[Row]:
     number = 0
-    # pre_buffer would hold the compressed bytes of every column of a row group at once.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    # pre_buffer would hold the compressed bytes of every column of a row group at once, and without a buffer's size
+    # those of one column would be: a row group may be the whole file. Threads would each keep memory of their own.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
         _check_distinct(path, file.schema_arrow.names)
-        for batch in file.iter_batches(batch_size=_BATCH):
+        for batch in file.iter_batches(batch_size=_BATCH, use_threads=False):
             try:
                 records = batch.to_pylist()
             except (ValueError, OverflowError) as error:

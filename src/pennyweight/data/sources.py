@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.resources
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -28,6 +29,28 @@ class Place(NamedTuple):
     """Split, where it is named."""
 
 
+class Opened(NamedTuple):
+    """A source, about to be read."""
+
+    rows: Iterator[Row]
+    """Its rows, each once."""
+    fingerprint: Callable[[], str]
+    """Tells its content from any other: the SHA-256 of a file, which is read whole for it; id, configuration, split
+    and revision of a Hub data set."""
+
+
+def open_source(source: str, *, split: Split) -> Opened:
+    """Open a source for streaming; arguments and errors are those of `stream_rows`."""
+    place = parse_source(source)
+    if place.kind == "hub":
+        from pennyweight.data.hub import hub_fingerprint, hub_rows, hub_split
+
+        dataset = hub_split(place.name, place.config, place.split or split)
+        return Opened(hub_rows(dataset), lambda: hub_fingerprint(dataset, place.name, place.config))
+    path = Path(place.name) if place.kind == "file" else _starter_file(place.split or split)
+    return Opened(read_rows(path), lambda: _file_fingerprint(path))
+
+
 def stream_rows(source: str, *, split: Split) -> Iterator[Row]:
     """Stream the rows of a source.
 
@@ -40,14 +63,7 @@ def stream_rows(source: str, *, split: Split) -> Iterator[Row]:
         InputError: there is no such source, split or configuration, or its content cannot be read as rows.
         RunError: the Hub cannot be reached, and the data set is not in its local cache.
     """
-    place = parse_source(source)
-    if place.kind == "file":
-        return read_rows(Path(place.name))
-    if place.kind == "starter":
-        return read_rows(_starter_file(place.split or split))
-    from pennyweight.data.hub import hub_rows
-
-    return hub_rows(place.name, place.config, place.split or split)
+    return open_source(source, split=split).rows
 
 
 def parse_source(source: str) -> Place:
@@ -88,6 +104,11 @@ def _is_folder(name: str) -> bool:
         return bool(name) and Path(name).is_dir()
     except OSError:  # longer than a path may be
         return False
+
+
+def _file_fingerprint(path: Path) -> str:
+    with path.open("rb") as file:
+        return f"SHA-256 {hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _starter_file(split: str) -> Path:

@@ -1,4 +1,4 @@
-"""Tables written row by row to CSV, TSV, JSONL or Parquet: whole or not at all, memory constant."""
+"""Tables of CSV, TSV, JSONL or Parquet, written window by window in constant memory: in one go, or appended to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,47 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pennyweight.errors import InputError
 from pennyweight.files import atomic_writer
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Kind = Literal["int", "float", "text"]
-WriteRows = Callable[[Sequence[Mapping[str, Any]]], None]
+Rows = Sequence[Mapping[str, Any]]
+WriteRows = Callable[[Rows], object]
+
+
+class Encoding(NamedTuple):
+    """A table as bytes that grow at their end alone: it can be cut off behind any rows, and gone on with from there."""
+
+    header: bytes
+    """What comes before the first row."""
+    encode: Callable[[Rows], bytes]
+    """Turns rows, each a mapping with exactly the columns, into the bytes to append."""
+    convert: Callable[[Path, Path], None] | None
+    """Writes a file of such bytes as the table that was asked for; none: it is that already."""
+
+
+def encoding_of(path: Path, columns: Mapping[str, Kind]) -> Encoding:
+    """The appendable form of a table of the format that the suffix of ``path`` says.
+
+    CSV, TSV and JSONL are their own. A Parquet file has its directory at its end, so it is made at last, batch by
+    batch, from a stream of Arrow's record batches.
+
+    Args:
+        path: ends in .csv, .tsv, .jsonl or .parquet.
+        columns: name → kind of value, in order.
+
+    Raises:
+        InputError: the suffix names no known format, or ``path`` is a folder.
+    """
+    check_format(path)
+    return _ENCODINGS[path.suffix.lower()](columns)
 
 
 @contextlib.contextmanager
@@ -32,56 +65,84 @@ def open_table(path: Path, columns: Mapping[str, Kind]) -> Iterator[WriteRows]:
         InputError: the suffix names no known format, or ``path`` is a folder.
         RunError: the file cannot be written.
     """
-    check_format(path)
-    opener = _FORMATS[path.suffix.lower()]
-    with atomic_writer(path) as file, opener(file, columns) as write:
-        yield write
+    encoding = encoding_of(path, columns)
+    with atomic_writer(path) as file:
+        if path.suffix.lower() != ".parquet":
+            file.write(encoding.header)
+            yield lambda rows: file.write(encoding.encode(rows))
+            return
+        import pyarrow.parquet as pq
+
+        schema = _schema(columns)
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            yield lambda rows: writer.write_batch(_batch(rows, schema))
 
 
 def check_format(path: Path) -> None:
     """Raises InputError where `open_table` would have to refuse ``path``, before any work is done."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give the name of a file")
-    if path.suffix.lower() not in _FORMATS:
-        raise InputError(f"{path}: unknown format {path.suffix!r}; write to one of {', '.join(_FORMATS)}")
+    if path.suffix.lower() not in _ENCODINGS:
+        raise InputError(f"{path}: unknown format {path.suffix!r}; write to one of {', '.join(_ENCODINGS)}")
 
 
-@contextlib.contextmanager
-def _delimited(file: IO[bytes], columns: Mapping[str, Kind], delimiter: str) -> Iterator[WriteRows]:
-    text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-    writer = csv.DictWriter(text, fieldnames=list(columns), delimiter=delimiter, lineterminator="\n")
-    writer.writeheader()
-    yield writer.writerows
-    text.flush()
-    text.detach()
+def _delimited(columns: Mapping[str, Kind], *, delimiter: str) -> Encoding:
+    def encode(rows: Rows, *, header: bool = False) -> bytes:
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(columns), delimiter=delimiter, lineterminator="\n")
+        if header:
+            writer.writeheader()
+        writer.writerows(rows)
+        return text.getvalue().encode("utf-8")
+
+    return Encoding(encode([], header=True), encode, None)
 
 
-def _csv(file: IO[bytes], columns: Mapping[str, Kind]) -> contextlib.AbstractContextManager[WriteRows]:
-    return _delimited(file, columns, ",")
+def _json_lines(_columns: Mapping[str, Kind]) -> Encoding:
+    def encode(rows: Rows) -> bytes:
+        return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode("utf-8")
+
+    return Encoding(b"", encode, None)
 
 
-def _tsv(file: IO[bytes], columns: Mapping[str, Kind]) -> contextlib.AbstractContextManager[WriteRows]:
-    return _delimited(file, columns, "\t")
+def _arrow_stream(columns: Mapping[str, Kind]) -> Encoding:
+    schema = _schema(columns)
+
+    def encode(rows: Rows) -> bytes:
+        return bytes(_batch(rows, schema).serialize())
+
+    return Encoding(bytes(schema.serialize()), encode, _as_parquet)
 
 
-@contextlib.contextmanager
-def _jsonl(file: IO[bytes], _columns: Mapping[str, Kind]) -> Iterator[WriteRows]:
-    def write(rows: Sequence[Mapping[str, Any]]) -> None:
-        for row in rows:
-            file.write(json.dumps(row, ensure_ascii=False).encode("utf-8") + b"\n")
-
-    yield write
-
-
-@contextlib.contextmanager
-def _parquet(file: IO[bytes], columns: Mapping[str, Kind]) -> Iterator[WriteRows]:
+def _as_parquet(stream: Path, target: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    with (
+        stream.open("rb") as file,
+        pa.ipc.open_stream(file) as batches,
+        pq.ParquetWriter(target, batches.schema, compression="zstd") as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+
+
+def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
+    import pyarrow as pa
+
     types = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
-    schema = pa.schema([(name, types[kind]) for name, kind in columns.items()])
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        yield lambda rows: writer.write_table(pa.Table.from_pylist(list(rows), schema=schema))
+    return pa.schema([(name, types[kind]) for name, kind in columns.items()])
 
 
-_FORMATS = {".csv": _csv, ".tsv": _tsv, ".jsonl": _jsonl, ".parquet": _parquet}
+def _batch(rows: Rows, schema: pa.Schema) -> pa.RecordBatch:
+    import pyarrow as pa
+
+    return pa.RecordBatch.from_pylist(list(rows), schema=schema)
+
+
+_ENCODINGS: dict[str, Callable[[Mapping[str, Kind]], Encoding]] = {
+    ".csv": partial(_delimited, delimiter=","),
+    ".tsv": partial(_delimited, delimiter="\t"),
+    ".jsonl": _json_lines,
+    ".parquet": _arrow_stream,
+}

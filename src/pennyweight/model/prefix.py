@@ -55,8 +55,8 @@ class Prefix:
 
     def gather(self, indices: NDArray[np.int64], *, length: int) -> Tensor | None:
         """Hidden states of some texts, [texts, length, width], zeros behind a text's end; none where a disk fails."""
-        batch = torch.zeros(len(indices), length, self.width, dtype=self.dtype)
-        rows = batch.view(_as_bytes(self.dtype)).numpy()
+        # By numpy alone: an operator of torch would start threads of its own in a thread that makes batches ahead.
+        rows = np.zeros((len(indices), length, self.width), dtype=f"i{self.dtype.itemsize}")
         size = self.width * self.dtype.itemsize
         texts = self.items[indices]
         chunks = np.searchsorted(self.firsts, texts, side="right") - 1
@@ -67,7 +67,7 @@ class Prefix:
                 self.entries[chunk].read_into(row[:count], int(begin) * size)
         except RunError:
             return None
-        return batch
+        return torch.from_numpy(rows).view(self.dtype)
 
     @property
     def bytes(self) -> int:

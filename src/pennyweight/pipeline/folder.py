@@ -8,10 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
-from pennyweight.errors import InputError, RunError
-from pennyweight.files import write_json
+from pennyweight.errors import InputError
+from pennyweight.files import held, write_json
 from pennyweight.manifest import MANIFEST
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe
@@ -50,21 +48,11 @@ def hold_folder(out: Path) -> Iterator[None]:
         RunError: the folder cannot be made.
     """
     path = out / TRAINING / LOCK
+    refusal = f"--out {out}: another process is training here; wait for it, or give another folder"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise InputError(
-            f"--out {out}: another process is training here; wait for it, or give another folder"
-        ) from None
-    except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}; choose another folder") from error
-    try:
-        yield
+        with held(path, refusal=refusal):
+            yield
     finally:
-        lock.release()
-        path.unlink(missing_ok=True)
         _remove_if_empty(path.parent)
 
 

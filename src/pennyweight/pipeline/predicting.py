@@ -1,20 +1,33 @@
-"""Predicts a source as a stream: rows in, one row out for each, in order, memory constant."""
+"""Predicts a source as a stream: rows in, one row out for each, in order, memory constant.
+
+Reading, tokenising, computing and writing overlap: each but the computing has a thread of its own, a window or two
+ahead of it or behind it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from pennyweight.ahead import ahead, behind
 from pennyweight.classifier import WINDOW, Classifier
+from pennyweight.data.batches import TokenTable
 from pennyweight.data.examples import Example, Schema, stream_examples
-from pennyweight.data.sources import stream_rows
+from pennyweight.data.labels import is_unicode
+from pennyweight.data.sources import Opened, open_source
 from pennyweight.data.windows import windows
-from pennyweight.data.writers import Kind, open_table
-from pennyweight.errors import InputError
+from pennyweight.data.writers import Kind, encoding_of
+from pennyweight.errors import InputError, Interrupted
+from pennyweight.pipeline.partial import Partial, open_partial
+from pennyweight.signals import stop_requests
 
 FIELDS = {
     "index": "number of the row, from 0",
@@ -42,8 +55,18 @@ class Predicted:
     """What was written."""
 
     rows: int
-    skipped: tuple[int, ...]
+    """Rows of the output."""
+    skipped: int
     """Rows without a usable text that were passed over."""
+    resumed_after: int
+    """Rows that an earlier run had already written."""
+    seconds: float
+    """Time of this run, from opening the source to the finished file."""
+
+    @property
+    def rows_per_second(self) -> float:
+        """Speed of this run."""
+        return (self.rows - self.resumed_after) / self.seconds
 
 
 def parse_columns(text: str) -> tuple[Column, ...]:
@@ -78,8 +101,12 @@ def predict_source(
     columns: Sequence[Column] | None = None,
     text: Sequence[str] | None = None,
     on_bad_row: Literal["stop", "skip"] = "stop",
+    resume: bool = False,
 ) -> Predicted:
     """Predict every row of a source into a CSV, TSV, JSONL or Parquet file.
+
+    Until the file is complete, its rows grow in a folder beside it (see `pennyweight.pipeline.partial`), from where a
+    run that was stopped or killed can be gone on with.
 
     Args:
         classifier: the classifier.
@@ -88,21 +115,69 @@ def predict_source(
         columns: columns of the output; none: row, label, confidence and all probabilities.
         text: text column(s) of the source; none: those of training.
         on_bad_row: stop at a row without a usable text, or skip it; row numbers are those of the source either way.
+        resume: go on with what an earlier run left; the output is the same as that of a run that was not disturbed.
 
     Raises:
-        InputError: unknown format or column, or a bad row.
+        InputError: unknown format or column, a bad row, or an unfinished output that is not to be gone on with, or
+            cannot be, because something that it depends on has changed.
         RunError: the file cannot be written.
+        Interrupted: SIGINT or SIGTERM came; what is done is saved.
     """
+    started = time.perf_counter()
     chosen = tuple(columns or (Column(field, field) for field in DEFAULT_COLUMNS))
-    skipped: list[int] = []
+    encoding = encoding_of(out, _kinds(chosen, classifier.labels))
     schema = Schema(text=tuple(text or classifier.manifest.text.columns), label=None, on_bad_row=on_bad_row)
-    examples = stream_examples(stream_rows(source, split="test"), schema, skipped=skipped, source=source)
-    count = 0
-    with open_table(out, _kinds(chosen, classifier.labels)) as write:
-        for window in windows(examples, WINDOW):
-            write(list(_rows(classifier, window, chosen)))
-            count += len(window)
-    return Predicted(count, tuple(skipped))
+    opened = open_source(source, split="test")
+    with open_partial(out, encoding, _command(classifier, opened, schema, chosen), resume=resume) as partial:
+        before = partial.journal.rows
+        if partial.journal.skipped is None:
+            skipped: list[int] = []
+            examples = stream_examples(opened.rows, schema, skipped=skipped, source=source)
+            _predict(classifier, itertools.islice(examples, before, None), chosen, partial)
+            partial.save(skipped=len(skipped))
+    done = partial.journal
+    return Predicted(done.rows, done.skipped or 0, before, time.perf_counter() - started)
+
+
+def _predict(classifier: Classifier, examples: Iterator[Example], columns: Sequence[Column], partial: Partial) -> None:
+    """Predict examples window by window; raises Interrupted, all finished windows saved, when asked to stop."""
+
+    def tokenised(read: Iterator[list[Example]]) -> Iterator[tuple[list[Example], TokenTable]]:
+        for window in read:
+            yield window, classifier.tokenise([example.text for example in window])
+
+    def write(computed: tuple[list[Example], np.ndarray]) -> None:
+        partial.write([_row(classifier.labels, *pair, columns) for pair in zip(*computed, strict=True)])
+
+    stopped = False
+    with (
+        stop_requests() as requested,
+        ahead(windows(examples, WINDOW)) as read,
+        ahead(tokenised(read)) as ready,
+        behind(write) as hand_over,
+    ):
+        for window, table in ready:
+            if requested:  # only here, where there is a window left to compute
+                stopped = True
+                break
+            hand_over((window, classifier.probabilities(classifier.logits_of(table))))
+    if stopped:
+        partial.save()
+        done = partial.journal.rows
+        raise Interrupted(f"stopped after {done:,} rows; they are saved: the same command with --resume goes on")
+
+
+def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Sequence[Column]) -> dict[str, str]:
+    """What the output depends on, by a name for the user."""
+    written = [f"{column.name}={'column:' * column.source_column}{column.field}" for column in columns]
+    return {
+        "the data": opened.fingerprint(),
+        "the choice of text columns": ",".join(schema.text),
+        "--columns": ",".join(written),
+        "--on-bad-row": schema.on_bad_row,
+        "the classifier": hashlib.sha256(classifier.manifest.model_dump_json().encode()).hexdigest(),
+        "Pennyweight's version": metadata.version("pennyweight"),
+    }
 
 
 def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
@@ -118,12 +193,6 @@ def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
             raise InputError(f"--columns: two columns would be named {min(twice)!r}; name one of them otherwise")
         kinds |= added
     return kinds
-
-
-def _rows(classifier: Classifier, window: list[Example], columns: Sequence[Column]) -> Iterator[dict[str, Any]]:
-    probabilities = classifier.predict_proba([example.text for example in window])
-    for example, shares in zip(window, probabilities, strict=True):
-        yield _row(classifier.labels, example, shares, columns)
 
 
 def _row(labels: Sequence[str], example: Example, shares: np.ndarray, columns: Sequence[Column]) -> dict[str, Any]:
@@ -151,4 +220,11 @@ def _source_value(example: Example, column: str) -> str | None:
     if column not in example.values:
         raise InputError(f"--columns: the source has no column {column!r}; it has: {', '.join(example.values)}")
     value = example.values[column]
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    if not is_unicode(str(value)):
+        raise InputError(
+            f"--columns: row {example.row}, column {column!r} holds half of a surrogate pair, which is not valid "
+            f"Unicode; correct it, or leave the column out"
+        )
+    return str(value)
