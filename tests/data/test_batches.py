@@ -168,3 +168,11 @@ def test_padding_on_ag_news_is_what_the_docstring_says():
     lengths = np.array([1.3 * len(row.values["text"].split()) for row in rows]).astype(np.int64).clip(1, 128)
     batches = epoch_batches(lengths, batch_size=32, seed=0, epoch=0, order="sorted")
     assert padding_share(lengths, batches) < 0.025
+
+
+def test_widths_come_in_steps_of_four_up_to_the_longest_text():
+    lengths = np.array([3, 5, 9, 18])
+    table = TokenTable(np.ones(35, dtype=np.int32), np.concatenate([[0], np.cumsum(lengths)]), lengths)
+    widths = [collate(table, np.array([i]), pad_id=0)["input_ids"].shape[1] for i in range(4)]
+    assert widths == [4, 8, 12, 18]
+    assert collate(table, np.array([0]), pad_id=0, length=7)["input_ids"].shape[1] == 7

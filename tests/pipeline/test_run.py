@@ -12,6 +12,7 @@ from pennyweight.classifier import Classifier
 from pennyweight.errors import BudgetError, InputError, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.pipeline import run as run_module
+from pennyweight.pipeline import workbench
 from pennyweight.pipeline.preparation import collect
 
 
@@ -158,7 +159,7 @@ def test_over_budget_is_refused_before_anything_is_loaded(make_recipe, tmp_path,
     def loading(*_arguments, **_options):
         raise AssertionError("data or weights were loaded")
 
-    for name in ("find_backbone", "collect", "tokenise"):
+    for name in ("collect", "set_up"):
         monkeypatch.setattr(run_module, name, loading)
     with pytest.raises(BudgetError, match="over budget"):
         train_quietly(make_recipe(budget={"parameters": 100}), tmp_path / "out")
@@ -166,14 +167,14 @@ def test_over_budget_is_refused_before_anything_is_loaded(make_recipe, tmp_path,
 
 
 def test_a_count_other_than_planned_stops_the_run(make_recipe, tmp_path, monkeypatch):
-    build = run_module.build_network
+    build = workbench.build_network
 
     def one_too_many(*arguments, **options):
         network = build(*arguments, **options)
         next(p for p in network.parameters() if not p.requires_grad).requires_grad_(True)
         return network
 
-    monkeypatch.setattr(run_module, "build_network", one_too_many)
+    monkeypatch.setattr(workbench, "build_network", one_too_many)
     with pytest.raises(RunError, match="trainable parameters but the plan says"):
         train_quietly(make_recipe(), tmp_path / "out")
     assert not (tmp_path / "out").exists()

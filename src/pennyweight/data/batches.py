@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,6 +22,7 @@ FORWARD_TOKENS = 16_384
 _CHUNK = 2000
 _CHARACTERS_PER_TOKEN = 64
 _WINDOW = 64
+_WIDTH_STEP = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class TokenTable:
     def lengths(self) -> NDArray[np.int64]:
         """Tokens of each text as they stand in the table, [texts]."""
         return np.diff(self.offsets)
+
+    @cached_property
+    def longest(self) -> int:
+        """Tokens of the longest text; 0 where there is none."""
+        return int(self.lengths().max(initial=0))
 
     def take(self, items: NDArray[np.integer[Any]]) -> TokenTable:
         """The table of some of the texts, in the order of ``items``."""
@@ -176,7 +183,8 @@ def collate(
         table: the tokens.
         indices: items of the batch, [batch].
         pad_id: the tokenizer's id for padding.
-        length: width to pad to; none: the longest item of the batch.
+        length: width to pad to; none: the longest item of the batch, rounded up to a multiple of 4 (though not above
+            the longest item of the table), since every new shape costs the CPU's matrix library time and memory.
 
     Returns:
         ``input_ids`` and ``attention_mask``, both int64 [batch, length], padded on the right.
@@ -189,7 +197,7 @@ def collate(
     starts = table.offsets[indices]
     lengths = table.offsets[np.asarray(indices) + 1] - starts
     longest = int(lengths.max(initial=0))
-    width = longest if length is None else length
+    width = min(-(-longest // _WIDTH_STEP) * _WIDTH_STEP, table.longest) if length is None else length
     if longest > width:
         raise ValueError(f"a text of {longest} tokens does not fit a fixed length of {width}")
     positions = np.arange(width)

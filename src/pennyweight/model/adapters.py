@@ -118,7 +118,7 @@ def require_same_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Te
 
 
 def _placed(model: Any, config: Any) -> Any:
-    """PEFT's model, with every parameter that requires a gradient in fp32 whatever the format of the frozen ones."""
+    """PEFT's model, with what is or was trained in fp32, whatever the format of the frozen parameters."""
     from peft import get_peft_model
 
     config._register_custom_module({nn.Linear: FastLinear})  # what PEFT offers for layers of one's own
@@ -127,7 +127,8 @@ def _placed(model: Any, config: Any) -> Any:
         # PEFT asks Transformers by the old name of a property; nothing a user could act on.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         placed = get_peft_model(model, config)
-    for parameter in placed.parameters():
-        if parameter.requires_grad:
+    for name, parameter in placed.named_parameters():
+        # By name: of a configuration saved for inference nothing requires a gradient.
+        if parameter.requires_grad or ".lora_" in name or ".modules_to_save." in name:
             parameter.data = parameter.data.to(torch.float32)
     return placed

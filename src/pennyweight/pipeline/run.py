@@ -49,7 +49,7 @@ class Run:
 
     def go(self) -> Outcome:
         """All stages in order."""
-        collected = collect(self.recipe)
+        collected, cache = collect(self.recipe), default_cache()
         bench = set_up(
             self.recipe,
             collected,
@@ -57,10 +57,11 @@ class Run:
             architecture=self.architecture,
             accelerator=self.accelerator,
             machine=self.machine,
+            cache=cache,
         )
         inspection = self._inspect(collected, bench.table)
         with self._folder_held(bench):
-            keep_prefix(bench, default_cache(), self.speaker)
+            keep_prefix(bench, cache, self.speaker)
             fitted = self._train(bench)
             manifest = draft_manifest(
                 self.recipe,

@@ -10,7 +10,7 @@ import numpy as np
 
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
-from pennyweight.cache import Cache, default_cache
+from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.tokens import tokenise_cached
@@ -139,6 +139,7 @@ def set_up(
     architecture: Architecture,
     accelerator: Any,
     machine: Machine,
+    cache: Cache,
 ) -> Workbench:
     """Load backbone and tokenizer, tokenise, and build the network of a plan; raises as these do."""
     import torch
@@ -151,7 +152,7 @@ def set_up(
         tokenizer,
         max_length=recipe.text.max_length,
         tokenizer_key=f"{files.tokenizer_digest} add_prefix_space={prefix_space}",
-        cache=default_cache(),
+        cache=cache,
     )
     torch.manual_seed(recipe.training.seed)
     network = build_network(
@@ -187,4 +188,4 @@ def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
             progress=lambda done: bar.update(done, ""),
         )
     if bench.prefix is None and cache.trouble:
-        speaker.say(f"cache: {cache.trouble}; the frozen layers are computed again in every epoch")
+        speaker.say(f"{cache.trouble}; the frozen layers are computed again in every epoch")

@@ -1,0 +1,101 @@
+"""Ways of predicting texts with one and the same classifier: raw texts in, class numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.harness import Share, timed
+from benchmarks.items import LABELS, Items
+from benchmarks.peers import quieten, sorted_batches
+
+
+class Predictor:
+    """A contender that predicts; a turn is every ``step``-th test item, so that lengths are alike for all."""
+
+    def __init__(self, items: Items, step: int) -> None:
+        """Keep the test items."""
+        self._items = items
+        self._part = items.every(step)
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        """Class numbers of texts, in their order."""
+        raise NotImplementedError
+
+    def turn(self) -> Share:
+        """Predict the turn's items."""
+        return timed(lambda: len(self.predict(self._part.texts)))
+
+    def accuracy(self) -> float:
+        """Share of all test items that are right; it warms up, too."""
+        return float(np.mean(np.asarray(self.predict(self._items.texts)) == np.asarray(self._items.labels)))
+
+
+class Pipeline(Predictor):
+    """Transformers' ``pipeline``, in fp32 as it loads; with a batch size, on texts sorted by length."""
+
+    def __init__(self, items: Items, step: int, folder: Path, batch_size: int | None) -> None:
+        """Load."""
+        import torch
+        from transformers import pipeline
+
+        super().__init__(items, step)
+        quieten()
+        device = 0 if torch.cuda.is_available() else -1
+        self._pipe = pipeline("text-classification", model=str(folder), device=device)
+        self._batch_size = batch_size
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        """By the names that it answers with."""
+        options: dict[str, Any] = {"truncation": True}
+        order = list(range(len(texts)))
+        if self._batch_size:
+            options["batch_size"] = self._batch_size
+            order.sort(key=lambda index: len(texts[index]))
+        answers = self._pipe([texts[index] for index in order], **options)
+        found = [0] * len(texts)
+        for index, answer in zip(order, answers, strict=True):
+            found[index] = LABELS.index(answer["label"])
+        return found
+
+
+class OnnxRuntime(Predictor):
+    """ONNX Runtime's own session on texts sorted by length; threads and providers as it chooses them."""
+
+    def __init__(self, items: Items, step: int, path: Path, tokenizer: Path, batch_size: int) -> None:
+        """Load."""
+        import onnxruntime  # type: ignore[import-untyped]
+        from transformers import AutoTokenizer
+
+        super().__init__(items, step)
+        quieten()
+        self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
+        self._batch_size = batch_size
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        """By the largest logit."""
+        found = np.zeros(len(texts), dtype=np.int64)
+        for indices in sorted_batches(texts, self._batch_size):
+            batch = self._tokenizer([texts[i] for i in indices], truncation=True, padding=True, return_tensors="np")
+            inputs = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
+            found[indices] = self._session.run(None, inputs)[0].argmax(axis=1)
+        return [int(index) for index in found]
+
+
+class Pennyweight(Predictor):
+    """`pennyweight.Classifier`."""
+
+    def __init__(self, items: Items, step: int, folder: Path, precision: Any) -> None:
+        """Load; ``precision`` as `Classifier.load` takes it."""
+        from pennyweight import Classifier
+
+        super().__init__(items, step)
+        self._classifier = Classifier.load(folder, precision=precision)
+
+    def predict(self, texts: Sequence[str]) -> list[int]:
+        """By the names that it answers with."""
+        return [LABELS.index(label) for label in self._classifier.predict(texts)]

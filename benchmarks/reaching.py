@@ -1,0 +1,203 @@
+"""One run of `benchmarks.time_to_accuracy`: learn until the goal is reached, in the process that this is."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.items import Items, agnews, agnews_file
+
+GOAL = 0.9
+INTERVAL = 16
+"""Steps between looks at the test items."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a contender learns."""
+
+    learning_rate: float
+    """Peak; it decays linearly over all epochs."""
+    epochs: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run has to do."""
+
+    contender: str
+    data: str
+    items: int
+    test_items: int | None
+    goal: float
+    setting: Setting
+    seed: int
+    dropout: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Task:
+        """From JSON."""
+        return cls(**{**values, "setting": Setting(**values["setting"])})
+
+    def training(self) -> Items:
+        """The items to learn from."""
+        return agnews(Path(self.data), "train", count=self.items)
+
+    def test(self) -> Items:
+        """The items to be judged on."""
+        return agnews(Path(self.data), "test", count=self.test_items)
+
+
+class Judge:
+    """Keeps the clock of a run and looks at the test items now and then."""
+
+    def __init__(self, task: Task, begun: float) -> None:
+        """Take over a clock that was started at ``begun``, in seconds since the epoch."""
+        self._task = task
+        self._begun = begun
+        self._paused = 0.0
+        self.curve: list[tuple[float, int, float]] = []
+        """Seconds, items seen and accuracy at every look."""
+        with self._pause():
+            self._test = task.test()
+            self._truth = np.asarray(self._test.labels)
+
+    def look(self, logits: Callable[[Items], np.ndarray], items_seen: int) -> bool:
+        """Predict the test items, the clock stopped; whether the goal is reached."""
+        seconds = self.seconds()
+        with self._pause():
+            accuracy = float((logits(self._test).argmax(axis=1) == self._truth).mean())
+        self.curve.append((seconds, items_seen, accuracy))
+        return accuracy >= self._task.goal
+
+    def seconds(self) -> float:
+        """What the clock shows."""
+        return time.time() - self._begun - self._paused
+
+    def result(self) -> dict[str, Any]:
+        """The run as it is kept: where it reached the goal, else where it was best."""
+        seconds, items_seen, accuracy = max(self.curve, key=lambda point: point[2])
+        return {
+            "seed": self._task.seed,
+            "setting": asdict(self._task.setting),
+            "reached": accuracy >= self._task.goal,
+            "seconds": seconds,
+            "items_seen": items_seen,
+            "accuracy": accuracy,
+            "test_items": len(self._truth),
+            "predicting_seconds": self._paused,
+            "curve": self.curve,
+        }
+
+    @contextlib.contextmanager
+    def _pause(self) -> Iterator[None]:
+        """The clock stands meanwhile."""
+        since = time.time()
+        try:
+            yield
+        finally:
+            self._paused += time.time() - since
+
+
+def run_trainer(task: Task, begun: float) -> dict[str, Any]:
+    """Trainer: ``notebook``, ``tuned`` or ``full``, which trains everything with the flags of ``tuned``."""
+    import torch
+    from transformers import TrainerCallback
+
+    from benchmarks.peers import (
+        BATCH_SIZE,
+        NOTEBOOK,
+        TUNED,
+        build_model,
+        load_tokenizer,
+        make_trainer,
+        model_logits,
+        quieten,
+    )
+    from pennyweight.model.backbone import find_backbone
+
+    quieten()
+    judge = Judge(task, begun)
+    flags = {"notebook": NOTEBOOK, "tuned": TUNED, "full": replace(TUNED, adapters=False)}[task.contender]
+    flags = replace(flags, arguments={**flags.arguments, "seed": task.seed})
+    torch.manual_seed(task.seed)
+    backbone = str(find_backbone("minilm").folder)
+    tokenizer, model = load_tokenizer(backbone), build_model(backbone, flags)
+
+    class Look(TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step % INTERVAL and state.global_step < state.max_steps:
+                return
+            seen = min(state.global_step * BATCH_SIZE, task.items * task.setting.epochs)
+            if judge.look(lambda items: model_logits(model, tokenizer, items.texts, bf16=True), seen):
+                control.should_training_stop = True
+
+    make_trainer(
+        model,
+        tokenizer,
+        task.training(),
+        flags,
+        learning_rate=task.setting.learning_rate,
+        epochs=task.setting.epochs,
+        callbacks=[Look()],
+    ).train()
+    return judge.result()
+
+
+def run_pennyweight(task: Task, begun: float) -> dict[str, Any]:
+    """Pennyweight, with LoRA in all layers or, as ``upper_half``, in the upper half of them."""
+    from benchmarks.contenders import PennyweightLearner, recipe_for, upper_half
+    from benchmarks.peers import TARGETS
+
+    judge = Judge(task, begun)
+    recipe = recipe_for(
+        "minilm",
+        agnews_file(Path(task.data), "train"),
+        items=task.items,
+        targets=upper_half(6) if task.contender == "upper_half" else TARGETS,
+        learning_rate=task.setting.learning_rate,
+        epochs=task.setting.epochs,
+        dropout=task.dropout,
+        seed=task.seed,
+    )
+    learner = PennyweightLearner(recipe, Items((), ()))
+    seen = 0
+    for report in learner.steps():
+        seen += report.items
+        due = (report.step + 1) % INTERVAL == 0 or report.step + 1 == learner.total_steps
+        if due and judge.look(learner.logits, seen):
+            break
+    return judge.result()
+
+
+def run_tfidf(task: Task, begun: float) -> dict[str, Any]:
+    """TF-IDF of words and pairs of words, and a linear support-vector machine: where it stops, it stops."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.svm import LinearSVC
+
+    judge = Judge(task, begun)
+    items = task.training()
+    vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+    machine = LinearSVC(random_state=task.seed).fit(vectorizer.fit_transform(items.texts), items.labels)
+    judge.look(lambda test: np.asarray(machine.decision_function(vectorizer.transform(test.texts))), len(items))
+    return judge.result()
+
+
+RUNNERS: Mapping[str, Callable[[Task, float], dict[str, Any]]] = {
+    "notebook": run_trainer,
+    "tuned": run_trainer,
+    "full": run_trainer,
+    "pennyweight": run_pennyweight,
+    "upper_half": run_pennyweight,
+    "tfidf": run_tfidf,
+}
