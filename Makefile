@@ -1,6 +1,6 @@
 # make demo    set up, then train the quickstart classifier and print its accuracy and report
 # make test    set up, then run the tests
-# make check   format, lint, types, import contracts, generated pages
+# make check   format, lint, types, import contracts, generated files
 # make bench   the measurements of benchmarks/
 # make clean   remove what the above made
 
@@ -32,12 +32,15 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/python docs/make_reference.py --check
+	$(BIN)/python tools/make_architectures.py --check
 
 docs: setup
 	$(BIN)/python docs/make_reference.py
+	$(BIN)/python tools/make_architectures.py
 
 bench: setup
-	$(BIN)/python -m benchmarks.accuracy
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev,benchmarks]'
+	for name in accuracy training time_to_accuracy inference growth startup drawing; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf .venv demo build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.items import LABELS, MAX_LENGTH
+from benchmarks.peers import quieten
 from pennyweight.recipe import Recipe
 
 
@@ -23,6 +24,7 @@ def merged(classifier: Path, backbone: Path, folder: Path) -> Path:
     from peft import PeftModel
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+    quieten()
     names = dict(enumerate(LABELS))
     model = AutoModelForSequenceClassification.from_pretrained(
         backbone, num_labels=len(LABELS), id2label=names, label2id={name: index for index, name in names.items()}
@@ -58,6 +60,7 @@ def onnx_int8(model_folder: Path, folder: Path, *, fused: bool) -> Path:
         per_channel=True,
         weight_type=QuantType.QInt8,
         op_types_to_quantize=["MatMul", "Attention"],
+        extra_options={"DefaultTensorType": 1},  # fp32; the types of fused operators' outputs are not inferred
     )
     return quantised
 

@@ -90,6 +90,8 @@ class Judge:
         return {
             "seed": self._task.seed,
             "setting": asdict(self._task.setting),
+            "items": self._task.items,
+            "goal": self._task.goal,
             "reached": accuracy >= self._task.goal,
             "seconds": seconds,
             "items_seen": items_seen,

@@ -154,7 +154,7 @@ def summarise(runs: Mapping[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         "benchmark": NAME,
         **surroundings(),
-        "settings": {"items": ITEMS, "goal": GOAL, "ratios_are": "seconds, so less is better"},
+        "settings": {"ratios_are": "seconds, so less is better"},
         "ratios": ratios,
         "contenders": {
             name: {"seconds": medians[name], "runs": sorted(done, key=lambda run: int(run["seed"]))}

@@ -6,8 +6,8 @@ import stat
 
 import pytest
 
-from pennyweight.errors import RunError
-from pennyweight.files import atomic_writer, write_bytes, write_json, write_text
+from pennyweight.errors import InputError, RunError
+from pennyweight.files import atomic_writer, held, write_bytes, write_json, write_text
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -68,3 +68,16 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path):
+    lock = tmp_path / "new" / "lock"
+    for _ in range(2):
+        with held(lock, refusal="taken"):
+            with pytest.raises(InputError, match="taken"), held(lock, refusal="taken"):
+                pass
+            assert lock.exists()
+        assert not lock.exists()
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(RunError, match="cannot write"), held(tmp_path / "file" / "lock", refusal="taken"):
+        pass

@@ -10,7 +10,7 @@ import datasets
 import datasets.config
 import pytest
 
-from pennyweight.data.sources import stream_rows
+from pennyweight.data.sources import open_source, stream_rows
 from pennyweight.errors import InputError, RunError
 
 
@@ -47,6 +47,24 @@ def test_class_labels_come_as_names(folder):
     assert [row.number for row in rows] == list(range(1, 2501))
     assert [row.values["label"] for row in rows[:4]] == ["World", "Sports", "Business", "World"]
     assert rows[2400].values == {"text": "text 2400", "label": "World"}
+
+
+def test_kept_in_memory_the_rows_are_the_same(folder, monkeypatch):
+    expected = list(stream_rows(f"hub:{folder}", split="train"))
+    monkeypatch.setattr(datasets.config, "IN_MEMORY_MAX_SIZE", 1 << 40)
+    assert list(stream_rows(f"hub:{folder}", split="train")) == expected
+
+
+def test_a_fingerprint_tells_splits_and_revisions_apart(folder):
+    def fingerprint(split: str = "train") -> str:
+        return open_source(f"hub:{folder}", split=split).fingerprint()
+
+    before = fingerprint()
+    assert before == fingerprint() != fingerprint("test")
+    rows = {"text": ["a"] * 2500, "label": ["b"] * 2500}
+    datasets.Dataset.from_dict(rows).to_parquet(folder / "train.parquet")
+    datasets.Dataset.from_dict(rows).to_parquet(folder / "test.parquet")
+    assert fingerprint() != before
 
 
 def test_minus_one_is_no_label(folder):

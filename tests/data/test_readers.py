@@ -4,6 +4,8 @@ import csv
 import datetime
 import gzip
 import json
+import random
+import tracemalloc
 from pathlib import Path
 
 import pyarrow as pa
@@ -236,3 +238,38 @@ def test_parquet_text_that_is_not_utf_8(tmp_path):
     array = pa.array([b"good", b"caf\xe9"]).view(pa.string())
     pq.write_table(pa.table({"text": array}), tmp_path / "n.parquet")
     assert "rows 1 to 2" in error_of(tmp_path / "n.parquet")
+
+
+def large(path: Path, rows: int) -> Path:
+    """A file of rows of a kilobyte that compress badly; in Parquet all of them are one row group."""
+    generator = random.Random(0)
+    texts = [generator.randbytes(500).hex() for _ in range(rows)]
+    if path.suffix == ".parquet":
+        pq.write_table(pa.table({"text": texts}), path)
+        return path
+    lines = [json.dumps({"text": text}) for text in texts] if ".jsonl" in path.suffixes else ["text", *texts]
+    pack = {".gz": gzip.compress, ".zst": zstandard.compress}.get(path.suffix, bytes)
+    return write(path, pack("\n".join(lines).encode()))
+
+
+def peak(path: Path) -> int:
+    """Most bytes held at a time, by Python or by Arrow, while a file is read."""
+    before = pa.default_memory_pool()
+    pool = pa.proxy_memory_pool(before)
+    pa.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        for _row in read_rows(path):
+            pass
+        return max(tracemalloc.get_traced_memory()[1], pool.max_memory())
+    finally:
+        tracemalloc.stop()
+        pa.set_memory_pool(before)
+
+
+@pytest.mark.parametrize("name", ["n.csv", "n.tsv.gz", "n.jsonl", "n.jsonl.zst", "n.parquet"])
+def test_no_file_is_read_whole(name, tmp_path):
+    for folder in ("small", "large"):
+        (tmp_path / folder).mkdir()
+    small, more = large(tmp_path / "small" / name, 8_000), large(tmp_path / "large" / name, 24_000)
+    assert peak(more) < 1.1 * peak(small) < 0.25 * more.stat().st_size

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import Counter
 
 import pytest
 
-from pennyweight.data.sources import Place, parse_source, stream_rows
+from pennyweight.data.sources import Place, open_source, parse_source, stream_rows
 from pennyweight.errors import InputError
 
 
@@ -74,3 +76,17 @@ def test_files_are_read_whole_whatever_the_split(tmp_path):
 def test_a_missing_file_is_reported_before_any_row_is_asked_for():
     with pytest.raises(InputError, match="no such file"):
         stream_rows("starter.csv", split="train")
+
+
+def test_a_fingerprint_is_that_of_the_content(tmp_path):
+    """Not of the name, nor of the time; every byte counts."""
+    first, copy, other = tmp_path / "a.csv", tmp_path / "b.csv", tmp_path / "c.csv"
+    first.write_text("text\na\nb\n")
+    copy.write_text("text\na\nb\n")
+    os.utime(copy, (1, 1))
+    other.write_text("text\na\nc\n")
+    prints = [open_source(str(path), split="test").fingerprint() for path in (first, copy, other)]
+    assert prints[0] == prints[1] != prints[2]
+    assert prints[0] == f"SHA-256 {hashlib.sha256(first.read_bytes()).hexdigest()}"
+    starter = [open_source(f"starter@{split}", split="test").fingerprint() for split in ("train", "test")]
+    assert starter[0] != starter[1] == open_source("starter", split="test").fingerprint()

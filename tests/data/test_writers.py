@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pennyweight.data.readers import read_rows
-from pennyweight.data.writers import check_format, open_table
+from pennyweight.data.writers import check_format, encoding_of, open_table
 from pennyweight.errors import InputError
 
 COLUMNS = {"row": "int", "label": "text", "share": "float"}
@@ -75,3 +75,19 @@ def test_an_unknown_format_lists_those_there_are(name, tmp_path):
         with pytest.raises(InputError, match=r"unknown format .*\.csv, \.tsv, \.jsonl, \.parquet"):
             attempt(tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".jsonl", ".parquet"])
+@pytest.mark.parametrize("windows", [[], [ROWS], [ROWS[:1], ROWS[1:]], [[], ROWS]])
+def test_encoded_piece_by_piece_it_is_the_same_table(suffix, windows, tmp_path):
+    path, pieces, whole = tmp_path / f"a{suffix}", tmp_path / "pieces", tmp_path / f"b{suffix}"
+    encoding = encoding_of(path, COLUMNS)
+    pieces.write_bytes(b"".join([encoding.header, *map(encoding.encode, windows)]))
+    if encoding.convert is not None:
+        encoding.convert(pieces, path)
+    else:
+        pieces.rename(path)
+    with open_table(whole, COLUMNS) as write:
+        for rows in windows:
+            write(rows)
+    assert path.read_bytes() == whole.read_bytes()

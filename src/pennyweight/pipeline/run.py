@@ -11,9 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.budget.backbones import read_config
-from pennyweight.budget.known import architecture_of
 from pennyweight.budget.plan import Plan
-from pennyweight.budget.shapes import Architecture
+from pennyweight.budget.shapes import Architecture, read_architecture
 from pennyweight.cache import default_cache
 from pennyweight.classifier import Classifier, save_classifier
 from pennyweight.console import Speaker
@@ -178,7 +177,7 @@ def train_recipe(
         check_folder(folder, resume=resume)  # of several processes, the first may already have begun
     finished = is_finished(folder)
     labels = read_manifest(folder).labels if finished else label_names(recipe)
-    architecture = architecture_of(
+    architecture = read_architecture(
         read_config(recipe.backbone.name, revision=recipe.backbone.revision), classes=len(labels)
     )
     plan = plan_architecture(recipe, architecture, classes=len(labels))

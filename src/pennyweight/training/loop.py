@@ -80,6 +80,7 @@ def training_steps(
         seed: seed of dropout, mixed with the step's number and the process's.
     """
     network.train()
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     started = time.perf_counter()
     for step, content in steps:
         rate = factor(step)
@@ -88,7 +89,7 @@ def training_steps(
         torch.manual_seed(step_seed(seed, step, accelerator.process_index))
         loss = _accumulate(network, objective, content, accelerator)
         limit = gradient_clip if gradient_clip is not None else float("inf")
-        norm = accelerator.clip_grad_norm_([p for p in network.parameters() if p.requires_grad], limit)
+        norm = accelerator.clip_grad_norm_(trained, limit)
         for optimizer in optimizers:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
