@@ -46,7 +46,7 @@ RATIOS = (
 WAYS: Mapping[str, str] = {
     "pipeline": "pipeline() on a list of texts, as people call it",
     "pipeline_sorted": f"pipeline(batch_size={BATCH_SIZE}) on texts sorted by length",
-    "onnxruntime_int8": "ONNX Runtime, int8 weights, dynamic activations, operators fused, texts sorted by length",
+    "onnxruntime_int8": "ONNX Runtime, int8 weights, dynamic activations, texts sorted by length",
     "bf16": "Pennyweight, bf16",
     "int8": "Pennyweight, int8",
 }
@@ -90,6 +90,7 @@ def measure(backbone: str, data: Path, size: Size, folder: Path, *, rounds: int)
     items = agnews(data, "test", count=size.test)
     with apart(factories(backbone, data, size, items, folder)) as predictors:
         accuracy = {name: predictor.call("accuracy") for name, predictor in predictors.items()}
+        described = {name: predictor.call("describe") for name, predictor in predictors.items()}
         tell(", ".join(f"{name} {100 * value:.2f} %" for name, value in accuracy.items()))
         turns: dict[str, Contender] = {name: partial(one.call, "turn") for name, one in predictors.items()}
         measured = alternate(turns, rounds, say=tell)
@@ -107,7 +108,12 @@ def measure(backbone: str, data: Path, size: Size, folder: Path, *, rounds: int)
         "ratios": {name: ratio["median"] for name, ratio in ratios.items()},
         "ratio_spread": ratios,
         "contenders": {
-            name: {"what": WAYS[name], "examples_per_second": measured.spread(name), "accuracy": accuracy[name]}
+            name: {
+                "what": WAYS[name],
+                "examples_per_second": measured.spread(name),
+                "accuracy": accuracy[name],
+                **described[name],
+            }
             for name in predictors
         },
     }
@@ -120,11 +126,11 @@ def factories(backbone: str, data: Path, size: Size, items: Items, folder: Path)
     )
     classifier = trained(recipe, folder / "classifier")
     plain = merged(classifier, Path(backbone_folder(backbone)), folder / "merged")
-    onnx = onnx_int8(plain, folder / "onnx", fused=True)
+    onnx = onnx_int8(plain, folder / "onnx")
     ways: dict[str, tuple[Any, dict[str, Any]]] = {
         "pipeline": (Pipeline, {"folder": plain, "batch_size": None}),
         "pipeline_sorted": (Pipeline, {"folder": plain, "batch_size": BATCH_SIZE}),
-        "onnxruntime_int8": (OnnxRuntime, {"path": onnx, "tokenizer": plain, "batch_size": BATCH_SIZE}),
+        "onnxruntime_int8": (OnnxRuntime, {"path": onnx, "tokenizer": plain}),
         "bf16": (Pennyweight, {"folder": classifier, "precision": "bf16"}),
         "int8": (Pennyweight, {"folder": classifier, "precision": "int8"}),
     }

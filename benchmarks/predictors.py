@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,10 @@ class Predictor:
         """Share of all test items that are right; it warms up, too."""
         return float(np.mean(np.asarray(self.predict(self._items.texts)) == np.asarray(self._items.labels)))
 
+    def describe(self) -> dict[str, Any]:
+        """What it chose for itself."""
+        return {}
+
 
 class Pipeline(Predictor):
     """Transformers' ``pipeline``, in fp32 as it loads; with a batch size, on texts sorted by length."""
@@ -63,10 +68,15 @@ class Pipeline(Predictor):
 
 
 class OnnxRuntime(Predictor):
-    """ONNX Runtime's own session on texts sorted by length; threads and providers as it chooses them."""
+    """ONNX Runtime's own session on texts sorted by length; threads and providers as it chooses them.
 
-    def __init__(self, items: Items, step: int, path: Path, tokenizer: Path, batch_size: int) -> None:
-        """Load."""
+    On CPUs small batches are the faster ones, how small depends on the machine: the fastest of a few sizes is taken.
+    """
+
+    SIZES = (1, 4, 8, 32)
+
+    def __init__(self, items: Items, step: int, path: Path, tokenizer: Path) -> None:
+        """Load, and choose the batch size on some of the items."""
         import onnxruntime  # type: ignore[import-untyped]
         from transformers import AutoTokenizer
 
@@ -74,16 +84,30 @@ class OnnxRuntime(Predictor):
         quieten()
         self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
         self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
-        self._batch_size = batch_size
+        sample = items.every(max(1, len(items) // 128))
+        self._rates = {size: self._rate(sample, size) for size in self.SIZES}
+        self._batch_size = max(self._rates, key=lambda size: self._rates[size])
+
+    def _rate(self, sample: Items, size: int) -> float:
+        """Median of three examples per second, after one to warm up."""
+        shares = [timed(lambda: len(self._predict(sample.texts, size))) for _ in range(4)]
+        return statistics.median(share.work / share.seconds for share in shares[1:])
 
     def predict(self, texts: Sequence[str]) -> list[int]:
         """By the largest logit."""
+        return self._predict(texts, self._batch_size)
+
+    def _predict(self, texts: Sequence[str], size: int) -> list[int]:
         found = np.zeros(len(texts), dtype=np.int64)
-        for indices in sorted_batches(texts, self._batch_size):
+        for indices in sorted_batches(texts, size):
             batch = self._tokenizer([texts[i] for i in indices], truncation=True, padding=True, return_tensors="np")
             inputs = {name: batch[name].astype(np.int64) for name in ("input_ids", "attention_mask")}
             found[indices] = self._session.run(None, inputs)[0].argmax(axis=1)
         return [int(index) for index in found]
+
+    def describe(self) -> dict[str, Any]:
+        """The batch sizes that were tried, and the fastest."""
+        return {"batch_size": self._batch_size, "examples_per_second_by_batch_size": self._rates}
 
 
 class Pennyweight(Predictor):

@@ -99,35 +99,51 @@ def main() -> None:
         print("\n".join(lines(content)))
 
 
+@dataclass(frozen=True)
+class Gathered:
+    """What was measured, before it is put into words."""
+
+    items: int
+    described: Mapping[str, Mapping[str, Any]]
+    losses: Mapping[str, Mapping[str, float]]
+    needed: Mapping[str, int]
+    """FLOPs of a pass, of Pennyweight's contenders."""
+    tried: tuple[Product, ...]
+    measured: Measured
+
+
 def measure(backbone: str, made: Mapping[str, Any], *, items: int, rounds: int) -> dict[str, Any]:
     """All contenders and the machine's matrix products, in turns."""
     with apart(made) as learners:
         losses = {name: warm_up(name, learner) for name, learner in learners.items()}
         described = {name: learner.call("describe") for name, learner in learners.items()}
         require_alike(described)
-        needed = {name: learners[name].call("needed_per_pass") for name in PENNYWEIGHT}
-        tried = products(
-            rows=round(BATCH_SIZE * described["pennyweight"]["tokens_mean"]),
-            hidden=described["pennyweight"]["hidden"],
-            inner=described["pennyweight"]["inner"],
-        )
+        ours = described["pennyweight"]
+        tried = products(rows=round(BATCH_SIZE * ours["tokens_mean"]), hidden=ours["hidden"], inner=ours["inner"])
         turns: dict[str, Contender] = {name: turn_of(name, learner) for name, learner in learners.items()}
-        measured = alternate(turns | {one.name: Multiplier(one) for one in tried}, rounds, say=tell)
-    per_item = {name: flops / items for name, flops in needed.items()}
+        turns |= {one.name: Multiplier(one) for one in tried}
+        needed = {name: learners[name].call("needed_per_pass") for name in PENNYWEIGHT}
+        measured = alternate(turns, rounds, say=tell)
+    settings = {
+        "backbone": backbone,
+        "items": items,
+        "batch_size": BATCH_SIZE,
+        "learning_rate": LEARNING_RATE,
+        "notebook_batches_per_turn": NOTEBOOK_BATCHES,
+        "rounds": rounds,
+    }
+    gathered = Gathered(items, described, losses, needed, tried, measured)
+    return {"benchmark": NAME, **surroundings(), "settings": settings, **report(gathered)}
+
+
+def report(gathered: Gathered) -> dict[str, Any]:
+    """Ratios, fractions of the peak, and every contender."""
+    measured, tried = gathered.measured, gathered.tried
+    per_item = {name: flops / gathered.items for name, flops in gathered.needed.items()}
     per_item |= dict.fromkeys(TRAINERS, per_item["pennyweight"])
     fractions = {name: fraction(measured, name, per_item[name], peak_of(measured, tried)) for name in per_item}
     ratios = {f"{name}/{other}": measured.ratio(name, other) for name, other in RATIOS}
     return {
-        "benchmark": NAME,
-        **surroundings(),
-        "settings": {
-            "backbone": backbone,
-            "items": items,
-            "batch_size": BATCH_SIZE,
-            "learning_rate": LEARNING_RATE,
-            "notebook_batches_per_turn": NOTEBOOK_BATCHES,
-            "rounds": rounds,
-        },
         "ratios": {name: ratio["median"] for name, ratio in ratios.items()},
         "ratio_spread": ratios,
         "fraction_of_matmul_peak": fractions["pennyweight"]["median"],
@@ -138,10 +154,10 @@ def measure(backbone: str, made: Mapping[str, Any], *, items: int, rounds: int) 
             name: {
                 "examples_per_second": measured.spread(name),
                 "needed_gflop_per_example": per_item[name] / 1e9,
-                "loss": losses[name],
-                **described[name],
+                "loss": gathered.losses[name],
+                **described,
             }
-            for name in learners
+            for name, described in gathered.described.items()
         },
     }
 

@@ -20,6 +20,8 @@ HEAD = "head.safetensors"
 
 Name = Annotated[str, Field(min_length=1)]
 Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1)]
+ComputedPrecision = Literal["fp32", "bf16"]
 
 
 class _Part(BaseModel):
@@ -65,6 +67,27 @@ class TextRecord(_Part):
     add_prefix_space: bool
 
 
+class Int8Record(_Part):
+    """What int8 costs this classifier, measured on labelled data."""
+
+    data: str
+    """Which data, as a phrase."""
+    examples: int = Field(ge=1)
+    accuracy: Share
+    """Share of right items in int8."""
+    reference: ComputedPrecision
+    """The number format compared with."""
+    reference_accuracy: Share
+    difference: float = Field(ge=-1, le=1)
+    """Accuracy minus that of the reference: negative where something is lost."""
+    agreement: Share
+    """Share of items that get the same label both ways."""
+    library: str
+    """Whose int8 it is."""
+    version: str
+    """Of that library."""
+
+
 class Manifest(_Part):
     """The contents of ``classifier.json``."""
 
@@ -87,6 +110,8 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     environment: dict[str, Any]
     """Versions, machine, seconds and git state of the training run."""
+    int8: Int8Record | None = None
+    """What int8 costs; none where it was never measured. Readers that do not know it pass it over."""
 
     @field_validator("labels")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, NamedTuple
 
 import torch
@@ -186,8 +187,8 @@ def attend(module: Any, query: Tensor, key: Tensor, value: Tensor, arguments: di
     from transformers import AttentionInterface
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    name = module.config._attn_implementation
-    implementation = AttentionInterface().get(name, sdpa_attention_forward)
+    own = getattr(sys.modules[type(module).__module__], "eager_attention_forward", sdpa_attention_forward)
+    implementation = AttentionInterface().get(module.config._attn_implementation, own)
     dropout = module.dropout.p if module.training else 0.0
     context: Tensor = implementation(
         module, query, key, value, dropout=dropout, scaling=module.scaling, is_causal=False, **arguments
