@@ -63,7 +63,7 @@ def _export(model_folder: Path, path: Path) -> None:
         def forward(self, input_ids: Any, attention_mask: Any) -> Any:
             return self.model(input_ids=input_ids, attention_mask=attention_mask).logits
 
-    ids = torch.randint(5, 999, (2, 16))
+    ids = torch.randint(5, 99, (2, 16))
     mask = torch.ones_like(ids)
     mask[1, 9:] = 0
     axes = {0: "texts", 1: "length"}

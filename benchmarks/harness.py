@@ -215,6 +215,13 @@ def backbone_folder(backbone: str) -> str:
     return str(find_backbone(backbone).folder)
 
 
+def layers_of(backbone: str) -> int:
+    """Number of its layers."""
+    from pennyweight.budget.backbones import read_config
+
+    return int(read_config(backbone)["num_hidden_layers"])
+
+
 def keep(name: str, content: Mapping[str, Any]) -> None:
     """Write a result; what was measured on a GPU goes into the CPU's file as its ``gpu``, and the reverse stays."""
     path = RESULTS / f"{name}.json"

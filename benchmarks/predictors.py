@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -113,12 +113,12 @@ class OnnxRuntime(Predictor):
 class Pennyweight(Predictor):
     """`pennyweight.Classifier`."""
 
-    def __init__(self, items: Items, step: int, folder: Path, precision: Any) -> None:
-        """Load; ``precision`` as `Classifier.load` takes it."""
+    def __init__(self, items: Items, step: int, folder: Path, options: Mapping[str, Any]) -> None:
+        """Load; ``options`` are those of `Classifier.load`."""
         from pennyweight import Classifier
 
         super().__init__(items, step)
-        self._classifier = Classifier.load(folder, precision=precision)
+        self._classifier = Classifier.load(folder, **options)
 
     def predict(self, texts: Sequence[str]) -> list[int]:
         """By the names that it answers with."""

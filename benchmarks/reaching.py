@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.harness import backbone_folder, layers_of
 from benchmarks.items import Items, agnews, agnews_file
 
 GOAL = 0.9
@@ -39,6 +40,8 @@ class Task:
     setting: Setting
     seed: int
     dropout: bool
+    """Keep dropout on in Pennyweight too: the search stands in for Trainer's contenders so."""
+    backbone: str = "minilm"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -126,14 +129,13 @@ def run_trainer(task: Task, begun: float) -> dict[str, Any]:
         model_logits,
         quieten,
     )
-    from pennyweight.model.backbone import find_backbone
 
     quieten()
     judge = Judge(task, begun)
     flags = {"notebook": NOTEBOOK, "tuned": TUNED, "full": replace(TUNED, adapters=False)}[task.contender]
     flags = replace(flags, arguments={**flags.arguments, "seed": task.seed})
     torch.manual_seed(task.seed)
-    backbone = str(find_backbone("minilm").folder)
+    backbone = backbone_folder(task.backbone)
     tokenizer, model = load_tokenizer(backbone), build_model(backbone, flags)
 
     class Look(TrainerCallback):  # type: ignore[misc]
@@ -163,10 +165,10 @@ def run_pennyweight(task: Task, begun: float) -> dict[str, Any]:
 
     judge = Judge(task, begun)
     recipe = recipe_for(
-        "minilm",
+        task.backbone,
         agnews_file(Path(task.data), "train"),
         items=task.items,
-        targets=upper_half(6) if task.contender == "upper_half" else TARGETS,
+        targets=upper_half(layers_of(task.backbone)) if task.contender == "upper_half" else TARGETS,
         learning_rate=task.setting.learning_rate,
         epochs=task.setting.epochs,
         dropout=task.dropout,

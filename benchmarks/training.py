@@ -31,6 +31,7 @@ from benchmarks.harness import (
     data_folder,
     empty_cache,
     keep,
+    layers_of,
     surroundings,
     tell,
 )
@@ -179,13 +180,6 @@ def factories(backbone: str, data: Path, items: Items, held_out: Items) -> dict[
         for name in PENNYWEIGHT
     }
     return trainers | {name: (PennyweightLearner, {**common, "recipe": recipe}) for name, recipe in recipes.items()}
-
-
-def layers_of(backbone: str) -> int:
-    """Number of its layers."""
-    from pennyweight.budget.backbones import read_config
-
-    return int(read_config(backbone)["num_hidden_layers"])
 
 
 def warm_up(name: str, learner: Apart) -> dict[str, float]:

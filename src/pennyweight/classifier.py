@@ -60,6 +60,7 @@ class Classifier:
         from pennyweight.model.backbone import find_backbone, load_tokenizer
         from pennyweight.model.device import choose_machine, named_device
         from pennyweight.model.network import HeadShape, open_network
+        from pennyweight.model.stack import FAMILY
 
         path = Path(folder)
         chosen = None if device is None else named_device(device)
@@ -68,7 +69,12 @@ class Classifier:
         record = manifest.backbone
         files = find_backbone(str(backbone or record.name), revision=record.revision if backbone is None else None)
         _require_same_backbone(files, manifest, path)
-        machine = choose_machine(precision=record.precision, attention=record.attention, device=chosen)
+        machine = choose_machine(
+            precision=record.precision,
+            attention=record.attention,
+            device=chosen,
+            packable=record.model_type in FAMILY,
+        )
         head = HeadShape(
             kind=manifest.head.kind,
             classes=len(manifest.labels),

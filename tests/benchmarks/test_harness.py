@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +20,7 @@ class Counter:
 
     def add(self, number: int) -> int:
         self.count += number
-        print("noise on stdout")
+        print("noise on stdout")  # noqa: T201 - what libraries do
         return self.count
 
     def process(self) -> int:
@@ -104,7 +105,7 @@ def test_the_cache_is_empty_for_a_while(before, monkeypatch):
     if before:
         monkeypatch.setenv("PENNYWEIGHT_CACHE", before)
     with empty_cache():
-        assert os.listdir(os.environ["PENNYWEIGHT_CACHE"]) == []
+        assert list(Path(os.environ["PENNYWEIGHT_CACHE"]).iterdir()) == []
         assert os.environ["PENNYWEIGHT_CACHE"] != before
     assert os.environ.get("PENNYWEIGHT_CACHE") == before
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from worded import items, write_data
 
 from benchmarks.contenders import PennyweightLearner, recipe_for, upper_half
@@ -13,20 +14,18 @@ from benchmarks.items import agnews_file
 from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TUNED, Flags, TrainerLearner, build_model
 
 COUNT = 100
+RATE = 1e-2
 
-@pytest.fixture(autouse=True)
-def forget(apart_from_accelerate, monkeypatch):
-    """Forget the number format of the learner before, where a test makes several."""
-    from benchmarks import contenders, peers
 
-    for module, name in ((contenders, "PennyweightLearner"), (peers, "TrainerLearner")):
-        made = getattr(module, name).__init__
+@pytest.fixture(autouse=True, scope="module")
+def leave_no_state():
+    yield
+    forget()
 
-        def fresh(self, *arguments, made=made, **given):
-            apart_from_accelerate(reset_partial_state=True)
-            made(self, *arguments, **given)
 
-        monkeypatch.setattr(getattr(module, name), "__init__", fresh)
+def forget() -> None:
+    """Accelerate keeps one number format for all, which the measurement keeps apart by processes."""
+    AcceleratorState._reset_state(reset_partial_state=True)
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +34,14 @@ def source(tmp_path_factory):
 
 
 def trainer(backbone, flags: Flags) -> TrainerLearner:
-    return TrainerLearner(str(backbone), items(COUNT), items(40, seed=1), flags, learning_rate=2e-2)
+    forget()
+    return TrainerLearner(str(backbone), items(COUNT), items(COUNT), flags, learning_rate=RATE)
 
 
 def pennyweight(backbone, source, **changes) -> PennyweightLearner:
-    recipe = recipe_for(str(backbone), source, items=COUNT, learning_rate=2e-2, **changes)
-    return PennyweightLearner(recipe, items(40, seed=1))
+    forget()
+    recipe = recipe_for(str(backbone), source, items=COUNT, learning_rate=RATE, **changes)
+    return PennyweightLearner(recipe, items(COUNT))
 
 
 def frozen(model) -> dict[str, torch.Tensor]:
@@ -51,7 +52,7 @@ def frozen(model) -> dict[str, torch.Tensor]:
 def test_trainer_learns_and_leaves_the_backbone_alone(tiny_bert, flags):
     learner = trainer(tiny_bert, flags)
     before, untouched = learner.loss(), frozen(learner._model)
-    for _ in range(6):
+    for _ in range(8):
         share = learner.learn()
         assert share.work == COUNT
     assert learner.loss() < before - 0.1
@@ -63,7 +64,7 @@ def test_pennyweight_learns(tiny_bert, source, targets):
     chosen = {"usual": {}, "all-linear": {"targets": "all-linear"}, "upper half": {"targets": upper_half(2)}}[targets]
     learner = pennyweight(tiny_bert, source, **chosen)
     before = learner.loss()
-    for _ in range(6):
+    for _ in range(8):
         assert learner.learn().work == COUNT
     assert learner.loss() < before - 0.1
     assert learner.describe()["layers_adapted"] == ([1] if targets == "upper half" else [0, 1])
@@ -122,7 +123,7 @@ def test_a_kept_prefix_is_not_counted_as_needed(tiny_bert, source):
 def test_the_rate_decays_over_each_pass(tiny_bert, source):
     learner = pennyweight(tiny_bert, source)
     rates = [next(iter(learner.steps())).learning_rate for _ in range(6)]
-    assert rates == pytest.approx([2e-2, 1.5e-2, 1e-2, 0.5e-2, 2e-2, 1.5e-2])
+    assert rates == pytest.approx([RATE * share for share in (1, 0.75, 0.5, 0.25, 1, 0.75)])
     twice = pennyweight(tiny_bert, source, epochs=2)
     assert twice.total_steps == 8
-    assert [report.learning_rate for report in twice.steps()] == pytest.approx([2e-2 * (1 - k / 8) for k in range(8)])
+    assert [report.learning_rate for report in twice.steps()] == pytest.approx([RATE * (1 - k / 8) for k in range(8)])

@@ -26,6 +26,20 @@ def test_choices(fast, precision, attention, line, monkeypatch):
     assert choose_machine(precision=precision, attention=attention, device=CPU).line() == line
 
 
+@pytest.mark.parametrize(("packable", "kind"), [(True, "packed"), (False, "sdpa")])
+def test_cuda_packs_texts_where_they_may_be_packed(packable, kind, monkeypatch):
+    monkeypatch.setattr(module, "fast_bf16", lambda _device: True)
+    cuda = torch.device("cuda")
+    assert choose_machine(precision="auto", attention="auto", device=cuda, packable=packable).attention == kind
+    assert choose_machine(precision="fp32", attention="auto", device=cuda, packable=packable).attention == "sdpa"
+
+
+def test_packing_what_cannot_be_packed_is_refused():
+    with pytest.raises(InputError, match="packed"):
+        choose_machine(precision="auto", attention="packed", device=CPU, packable=False)
+    assert choose_machine(precision="auto", attention="packed", device=CPU).attention == "packed"
+
+
 @pytest.mark.parametrize(
     ("abilities", "fast"),
     [({}, False), ({"avx512_bf16": True}, True), ({"amx_bf16": True}, True), ({"avx2": True}, False)],

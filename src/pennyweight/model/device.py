@@ -23,7 +23,7 @@ class Machine:
     """Plain matrix products, packed texts, PyTorch's fused attention, or Transformers' own."""
 
     def line(self) -> str:
-        """One line for the user, such as ``cpu, bf16, eager attention``."""
+        """One line for the user, such as ``cpu, bf16, plain attention``."""
         dtype = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self.dtype]
         return f"{self.device.type}, {dtype}, {self.attention} attention"
 
@@ -33,11 +33,21 @@ def choose_machine(
     precision: Literal["auto", "fp32", "bf16"],
     attention: Literal["auto"] | AttentionKind,
     device: torch.device | None = None,
+    packable: bool = True,
 ) -> Machine:
     """Pick device, dtype and attention for this machine; a word other than ``auto`` is obeyed.
 
     On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there; CUDA has
     a kernel for packed texts in bf16.
+
+    Args:
+        precision: number format.
+        attention: how attention is computed.
+        device: where; none: the accelerator where there is one.
+        packable: whether texts may be packed: the architecture is known layer by layer, and attention drops nothing.
+
+    Raises:
+        InputError: packed attention is asked for where texts may not be packed.
     """
     device = device or best_device()
     if precision == "auto":
@@ -47,6 +57,13 @@ def choose_machine(
     if attention == "auto":
         fast: dict[str, Literal["plain", "packed"]] = {"cpu": "plain", "cuda": "packed"}
         chosen: AttentionKind = fast.get(device.type, "sdpa") if dtype is torch.bfloat16 else "sdpa"
+        if chosen == "packed" and not packable:
+            chosen = "sdpa"
+    elif attention == "packed" and not packable:
+        raise InputError(
+            "backbone.attention = packed: texts are packed for architectures built as BERT is, with backbone.dropout "
+            "off; say auto"
+        )
     else:
         chosen = attention
     return Machine(device=device, dtype=dtype, attention=chosen)

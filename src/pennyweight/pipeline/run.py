@@ -22,6 +22,7 @@ from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes
 from pennyweight.manifest import read_manifest
 from pennyweight.model.device import Machine, best_device, choose_machine
+from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
 from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
@@ -195,6 +196,9 @@ def train_recipe(
     )
     speaker.enabled = speaker.enabled and accelerator.is_main_process
     machine = choose_machine(
-        precision=recipe.backbone.precision, attention=recipe.backbone.attention, device=accelerator.device
+        precision=recipe.backbone.precision,
+        attention=recipe.backbone.attention,
+        device=accelerator.device,
+        packable=architecture.model_type in FAMILY and not recipe.backbone.dropout,
     )
     return Run(recipe, folder, plan, architecture, accelerator, speaker, machine, resume).go()
