@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--backbone", default="minilm", help="alias or folder (default: minilm)")
     parser.add_argument("--rounds", type=int, help=f"turns of each contender (default: {FULL.rounds})")
-    parser.add_argument("--only", choices=list(WAYS), action="append", help="this contender; may be given repeatedly")
+    parser.add_argument("--only", choices=list(WAYS), action="append", help="this contender, may be repeated; nothing is kept")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     data = data_folder()
@@ -84,7 +84,7 @@ def main() -> None:
     made = factories(options.backbone, data, size, items, RUNS / NAME / name)
     chosen = {name: way for name, way in made.items() if name in (options.only or WAYS)}
     content = measure(options.backbone, size, items, chosen, rounds=options.rounds or size.rounds)
-    if not options.quick:
+    if not options.quick and not options.only:
         keep(NAME, content)
     print(json.dumps(content) if options.json else "\n".join(lines(content)))
 

@@ -8,6 +8,7 @@ own products, the pooler and the head stay as they are.
 from __future__ import annotations
 
 import copy
+import math
 import weakref
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
@@ -15,13 +16,17 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from pennyweight.errors import InputError
+from pennyweight.errors import InputError, RunError
 from pennyweight.model.network import Network
 
 ROWS = 512
 """Tokens that are taken at a time: what is made of them stays in the cache until it is used."""
 SPAN = 253
 """Steps between the lowest and the highest value of an input: eight bits, less what rounding may need."""
+LOWEST = -127
+"""The lowest value's place in eight bits."""
+TINY = 1e-30
+"""Least range of values, so that none is divided by zero."""
 APART = ("pooler", "embeddings", "embeddings_project")
 """Parts of an encoder that are not quantised."""
 VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
@@ -42,7 +47,7 @@ class Int8Weights:
     def __init__(self, linear: nn.Linear) -> None:
         """Quantise ``linear``, which is left as it is."""
         weight = linear.weight.detach().float()
-        self._scales = weight.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny * 127) / 127
+        self._scales = weight.abs().amax(dim=1).clamp_min(TINY) / 127
         values = (weight / self._scales.unsqueeze(1)).round_().to(torch.int8)
         self._packed = torch.ops.onednn.qlinear_prepack(values, None)
         self._zeros = torch.zeros(len(weight), dtype=torch.int32)
@@ -104,11 +109,17 @@ class Int8FeedForward(nn.Module):
 
 
 def eight_bits(rows: Tensor) -> EightBits:
-    """Quantise an input, [n, in], over the range of its values; zero, which padding may be, stays exactly zero."""
+    """Quantise an input, [n, in], over the range of its values and zero, which stays exactly zero.
+
+    Raises:
+        RunError: a value is not finite.
+    """
     lowest, highest = (float(bound) for bound in torch.aminmax(rows))
+    if not math.isfinite(highest - lowest):
+        raise RunError("the network's values are not finite: its training has diverged; train it anew")
     low, high = min(lowest, 0.0), max(highest, 0.0)
-    scale = max((high - low) / SPAN, float(torch.finfo(torch.float32).tiny))
-    zero = round(-SPAN // 2 - low / scale)
+    scale = max((high - low) / SPAN, TINY)
+    zero = round(LOWEST - low / scale)
     shift = torch.tensor(float(zero), dtype=rows.dtype)
     values = torch.empty(rows.shape, dtype=torch.int8)
     for place in range(0, len(rows), ROWS):
