@@ -119,7 +119,8 @@ class Apart:
         """Start the process and make ``factory(**arguments)`` in it; both must be importable and picklable."""
         context = multiprocessing.get_context("spawn")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_serve, args=(theirs, factory, arguments), daemon=True)
+        # No daemon: those may not start the workers of a loader. It ends by itself when this end of the pipe is gone.
+        self._process = context.Process(target=_serve, args=(theirs, factory, arguments))
         self._process.start()
         theirs.close()
         self._answer()

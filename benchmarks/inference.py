@@ -75,7 +75,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--backbone", default="minilm", help="alias or folder (default: minilm)")
     parser.add_argument("--rounds", type=int, help=f"turns of each contender (default: {FULL.rounds})")
-    parser.add_argument("--only", choices=list(WAYS), action="append", help="this contender, may be repeated; nothing is kept")
+    parser.add_argument("--only", choices=list(WAYS), action="append", help="this one; repeatable; nothing is kept")
     options = parser.parse_args()
     size = QUICK if options.quick else FULL
     data = data_folder()

@@ -104,7 +104,10 @@ class TrainerLearner:
 
 
 class _Clock:
-    """Times an epoch from its first batch being asked for to its last step done; ends it early where told to."""
+    """Times an epoch from its first batch being there to its last step done; ends it early where told to.
+
+    What a loader's workers take to start is not counted, then; users may keep them over epochs.
+    """
 
     def __init__(self) -> None:
         self.limit: int | None = None
@@ -118,14 +121,19 @@ class _Clock:
 
         class Callback(TrainerCallback):  # type: ignore[misc]
             def on_epoch_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-                synchronise()
-                self.begun = time.perf_counter()
+                self.begun: float | None = None
+
+            def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                if self.begun is None:
+                    synchronise()
+                    self.begun = time.perf_counter()
 
             def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
                 if clock.limit is not None and state.global_step >= clock.limit:
                     control.should_training_stop = True
 
             def on_epoch_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+                assert self.begun is not None
                 synchronise()
                 clock.seconds = time.perf_counter() - self.begun
 

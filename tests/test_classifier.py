@@ -12,10 +12,16 @@ from tiny import LABELS, sentences
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
+from pennyweight.model.folding import fold
+from pennyweight.model.quantising import VNNI
 from pennyweight.pipeline import run as run_module
 
 TEXTS = [text for text, _ in sentences(40, seed=21)]
 TRUTH = [label for _, label in sentences(40, seed=21)]
+
+needs_int8 = pytest.mark.skipif(
+    not any(torch.cpu.get_capabilities().get(name) for name in VNNI), reason="this CPU has neither VNNI nor AMX"
+)
 
 
 @pytest.fixture(scope="module")
@@ -32,12 +38,12 @@ def test_reloading_gives_bit_identical_logits(precision, head, make_recipe, tmp_
     def saving(folder, network, manifest):
         written = save(folder, network, manifest)
         tokenizer = Classifier.load(folder, device="cpu")._tokenizer
-        in_memory.append(Classifier(written, network, tokenizer).logits(TEXTS))
+        in_memory.append(Classifier(written, fold(network), tokenizer).logits(TEXTS))
         return written
 
     monkeypatch.setattr(run_module, "save_classifier", saving)
     recipe = make_recipe(
-        backbone={"precision": precision, "dropout": True},
+        backbone={"precision": precision, "attention": "sdpa", "dropout": True},
         adapters={"dropout": 0.1},
         head=head,
         text={"cleaning": ["html", "lowercase"]},
@@ -48,6 +54,46 @@ def test_reloading_gives_bit_identical_logits(precision, head, make_recipe, tmp_
     assert np.array_equal(reloaded, in_memory[0])
     assert reloaded.std(axis=0).min() > 0
     assert (folder / "head.safetensors").exists() is (head["kind"] != "stock")
+
+
+def test_loading_folds_the_adapters_in(classifier):
+    assert not hasattr(classifier._network.encoder, "peft_config")
+    assert type(classifier._network.encoder).__name__ == "RobertaModel"
+    assert not any("lora" in name for name in classifier._network.state_dict())
+
+
+def test_another_number_format_than_that_of_training(trained, classifier):
+    assert classifier.precision == "fp32"
+    assert np.array_equal(
+        Classifier.load(trained, device="cpu", precision="fp32").logits(TEXTS), classifier.logits(TEXTS)
+    )
+    half = Classifier.load(trained, device="cpu", precision="bf16")
+    assert half.precision == "bf16"
+    away = np.abs(half.logits(TEXTS) - classifier.logits(TEXTS)).max()
+    assert 0 < away < 0.1 * np.abs(classifier.logits(TEXTS)).max()
+    assert Classifier.load(trained, device="cpu", precision="auto").precision in ("fp32", "bf16")
+
+
+@needs_int8
+def test_int8_is_near_enough_to_say_the_same(trained, classifier):
+    int8 = Classifier.load(trained, precision="int8")
+    assert int8.precision == "int8"
+    assert not np.array_equal(int8.logits(TEXTS), classifier.logits(TEXTS))
+    same = [one == other for one, other in zip(int8.predict(TEXTS), classifier.predict(TEXTS), strict=True)]
+    assert np.mean(same) >= 0.9
+    np.testing.assert_allclose(int8.predict_proba(TEXTS).sum(axis=1), 1)
+    again = Classifier.load(trained, device="cpu", precision="int8")
+    assert np.array_equal(again.logits(TEXTS), int8.logits(TEXTS))
+
+
+def test_predicting_is_by_fused_attention_where_nothing_else_was_asked_for(trained, make_recipe, tmp_path):
+    """Plain products are there for the sake of their backward pass."""
+    fused = Classifier.load(trained, device="cpu", precision="bf16")
+    assert fused._network.machine.attention == "sdpa"
+    assert fused._network.encoder.config._attn_implementation == "sdpa"
+    recipe = make_recipe(backbone={"precision": "bf16", "attention": "plain"}, training={"epochs": 1})
+    asked = Classifier.load(train_quietly(recipe, tmp_path / "out").folder, device="cpu")
+    assert asked._network.machine.attention == "plain"
 
 
 @pytest.mark.parametrize("kind", ["roberta", "bert"])

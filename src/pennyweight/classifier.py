@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
@@ -19,19 +20,22 @@ from pennyweight.manifest import (
     ADAPTER_CONFIG,
     ADAPTERS,
     HEAD,
-    MANIFEST,
+    BackboneRecord,
     Manifest,
     file_digest,
     read_manifest,
     require_unaltered,
     weight_files,
+    write_manifest,
 )
 
 if TYPE_CHECKING:
     from pennyweight.model.backbone import BackboneFiles
+    from pennyweight.model.device import Machine
     from pennyweight.model.network import Network
 
 WINDOW = 2048
+LoadPrecision = Literal["auto", "fp32", "bf16", "int8"]
 
 
 class Classifier:
@@ -44,45 +48,56 @@ class Classifier:
         self._tokenizer = tokenizer
 
     @classmethod
-    def load(cls, folder: str | Path, *, backbone: str | Path | None = None, device: str | None = None) -> Self:
-        """Open a classifier folder.
+    def load(
+        cls,
+        folder: str | Path,
+        *,
+        backbone: str | Path | None = None,
+        device: str | None = None,
+        precision: LoadPrecision | None = None,
+    ) -> Self:
+        """Open a classifier folder to predict with: the adapters are folded into the backbone's matrices.
 
         Args:
             folder: what ``pennyweight train --out`` wrote.
             backbone: folder or Hub id where the backbone now lives, if not where it was at training.
-            device: ``cpu``, ``cuda`` …; none: the accelerator where there is one.
+            device: ``cpu``, ``cuda`` …; none: the accelerator where there is one, but for int8, which runs on CPUs.
+            precision: number format to compute in; none: as in training; ``auto``: bf16 where this machine is fast at
+                it; ``int8``: the encoder's matrices in int8, their inputs quantised on the way, the rest as ``auto``.
 
         Raises:
             InputError: not a classifier folder, a newer format, damaged or altered weights, a backbone whose width or
-                digest is not that of training, or a device that this machine does not have.
+                digest is not that of training, a device that this machine does not have, or one without fast int8.
             RunError: the Hub cannot be reached.
         """
         from pennyweight.model.backbone import find_backbone, load_tokenizer
-        from pennyweight.model.device import choose_machine, named_device
-        from pennyweight.model.network import HeadShape, open_network
-        from pennyweight.model.stack import FAMILY
+        from pennyweight.model.device import named_device
+        from pennyweight.model.quantising import require_int8
 
         path = Path(folder)
+        if device is None and precision == "int8":
+            device = "cpu"
         chosen = None if device is None else named_device(device)
+        if chosen is not None and precision == "int8":
+            require_int8(chosen)
         manifest = read_manifest(path)
         require_unaltered(path, manifest)
         record = manifest.backbone
         files = find_backbone(str(backbone or record.name), revision=record.revision if backbone is None else None)
         _require_same_backbone(files, manifest, path)
-        machine = choose_machine(
-            precision=record.precision,
-            attention=record.attention,
-            device=chosen,
-            packable=record.model_type in FAMILY,
-        )
-        head = HeadShape(
-            kind=manifest.head.kind,
-            classes=len(manifest.labels),
-            pooling=manifest.head.pooling or "mean",
-            rank=manifest.head.rank,
-        )
-        network = open_network(files, machine, folder=path, head=head, hidden=record.hidden_size)
+        network = _open_folded(path, manifest, files, _machine(record, precision, chosen), int8=precision == "int8")
         return cls(manifest, network, load_tokenizer(files, add_prefix_space=manifest.text.add_prefix_space))
+
+    @property
+    def precision(self) -> Literal["fp32", "bf16", "int8"]:
+        """The number format that the encoder's matrices are computed in, on this machine."""
+        import torch
+
+        from pennyweight.model.quantising import is_quantised
+
+        if is_quantised(self._network):
+            return "int8"
+        return "fp32" if self._network.machine.dtype is torch.float32 else "bf16"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -137,6 +152,38 @@ class Classifier:
             indices = np.array([_known(encoder.encode(label, where="labels")) for _, label in window])
             metrics.update(self.logits([text for text, _ in window]), indices)
         return metrics.result(resamples=resamples)
+
+
+def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: Any) -> Machine:
+    """Where and how to predict."""
+    from pennyweight.model.device import choose_machine
+    from pennyweight.model.stack import FAMILY
+
+    machine = choose_machine(
+        precision="auto" if precision == "int8" else precision or record.precision,
+        attention=record.attention,
+        device=device,
+        packable=record.model_type in FAMILY,
+    )
+    if record.attention == "auto" and machine.attention == "plain":  # which is fast for its backward pass
+        return replace(machine, attention="sdpa")
+    return machine
+
+
+def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine: Machine, *, int8: bool) -> Network:
+    """The network of a folder, for prediction alone; raises as `open_network` does."""
+    from pennyweight.model.folding import fold
+    from pennyweight.model.network import HeadShape, open_network
+    from pennyweight.model.quantising import quantise
+
+    head = HeadShape(
+        kind=manifest.head.kind,
+        classes=len(manifest.labels),
+        pooling=manifest.head.pooling or "mean",
+        rank=manifest.head.rank,
+    )
+    folded = fold(open_network(files, machine, folder=folder, head=head, hidden=manifest.backbone.hidden_size))
+    return quantise(folded) if int8 else folded
 
 
 def _known(index: int | None) -> int:
@@ -201,7 +248,7 @@ def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manif
     files = {name: file_digest(folder / name) for name in weight_files(manifest.head.kind)}
     complete = manifest.model_copy(update={"files": files})
     write_text(folder / "README.md", model_card(complete))
-    write_text(folder / MANIFEST, complete.model_dump_json(indent=2) + "\n")
+    write_manifest(folder, complete)
     return complete
 
 

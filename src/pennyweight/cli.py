@@ -9,11 +9,28 @@ import json
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from pennyweight.errors import InputError, PennyweightError
+from pennyweight.flags import (
+    AsJson,
+    BackboneName,
+    BadRow,
+    BudgetSize,
+    Changes,
+    Folder,
+    LabelColumn,
+    Precision,
+    RecipeName,
+    Source,
+    TextColumns,
+    bad_row,
+    changes_of,
+    listed,
+    precision_of,
+)
 
 if TYPE_CHECKING:
     from pennyweight.classifier import Classifier
@@ -30,25 +47,6 @@ app = typer.Typer(
 cache_app = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)
 app.add_typer(cache_app, name="cache")
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
-Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
-Changes = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key of the recipe.")
-]
-BackboneName = Annotated[str | None, typer.Option("--backbone", help="Alias, Hub id or folder.")]
-BudgetSize = Annotated[int | None, typer.Option("--budget", help="Most trainable parameters.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Source = Annotated[
-    str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")
-]
-BadRow = Annotated[
-    str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")
-]
-TextColumns = Annotated[
-    str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")
-]
-LabelColumn = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Label column of the data.")]
-
 
 @app.command()
 def plan(
@@ -64,7 +62,7 @@ def plan(
     from pennyweight.startup import uncollected
 
     with uncollected():
-        counted = plan_recipe(load_recipe(recipe, changes=_changes(changes, backbone=backbone, budget=budget)))
+        counted = plan_recipe(load_recipe(recipe, changes=changes_of(changes, backbone=backbone, budget=budget)))
     if as_json:
         _print_json(counted.as_dict())
     else:
@@ -88,7 +86,7 @@ def train(
     """Train a recipe into a classifier folder."""
     from pennyweight.recipe_files import load_recipe
 
-    extra = _changes(changes, backbone=backbone, data=data, on_bad_row=on_bad_row)
+    extra = changes_of(changes, backbone=backbone, data=data, on_bad_row=on_bad_row)
     chosen = load_recipe(recipe, changes=extra)
 
     from pennyweight.startup import load_libraries
@@ -108,7 +106,7 @@ def train(
 
 
 @app.command()
-def evaluate(
+def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     classifier: Folder,
     data: Source,
     out: Annotated[Path | None, typer.Option("--out", help="Folder for a report.")] = None,
@@ -116,14 +114,16 @@ def evaluate(
     text: TextColumns = None,
     label: LabelColumn = None,
     on_bad_row: BadRow = None,
+    precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
-    """Judge a classifier on labelled data."""
-    loaded = _load(classifier, backbone)
+    """Judge a classifier on labelled data; in int8, beside what it is in its own number format."""
+    loaded = _load(classifier, backbone, precision)
     from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 
-    schema = schema_of_classifier(loaded, text=_listed(text), label=label, on_bad_row=_bad_row(on_bad_row))
-    judgement = evaluate_source(loaded, data, out=out, schema=schema)
+    schema = schema_of_classifier(loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    reference = _load(classifier, backbone) if precision == "int8" else None
+    judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)
     if as_json:
         _print_json(judgement.as_dict())
     else:
@@ -133,7 +133,32 @@ def evaluate(
 
 
 @app.command()
-def predict(
+def quantise(
+    classifier: Folder,
+    data: Source,
+    backbone: BackboneName = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    on_bad_row: BadRow = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure on labelled data what int8 costs a classifier, and keep the answer in its folder."""
+    own = _load(classifier, backbone)
+    from pennyweight.pipeline.judging import schema_of_classifier
+    from pennyweight.pipeline.measuring import measure_int8
+
+    schema = schema_of_classifier(own, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    record = measure_int8(classifier, data, reference=own, backbone=backbone, schema=schema)
+    if as_json:
+        _print_json({"folder": str(classifier), "int8": record.model_dump()})
+    else:
+        from pennyweight.tables import int8_summary
+
+        int8_summary(classifier, record)
+
+
+@app.command()
+def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     classifier: Folder,
     data: Source,
     out: Annotated[Path, typer.Option("--out", help="File to write: .csv, .tsv, .jsonl or .parquet.")],
@@ -146,6 +171,7 @@ def predict(
     backbone: BackboneName = None,
     text: TextColumns = None,
     on_bad_row: BadRow = None,
+    precision: Precision = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a stopped or killed run left in OUT.partial.")
     ] = False,
@@ -159,9 +185,9 @@ def predict(
 
     check_format(out)
     chosen = parse_columns(columns) if columns else None
-    loaded = _load(classifier, backbone)
+    loaded = _load(classifier, backbone, precision)
     done = predict_source(
-        loaded, data, out, columns=chosen, text=_listed(text), on_bad_row=_bad_row(on_bad_row), resume=resume
+        loaded, data, out, columns=chosen, text=listed(text), on_bad_row=bad_row(on_bad_row), resume=resume
     )
     skipped = f", {done.skipped:,} skipped" if done.skipped else ""
     earlier = f", {done.resumed_after:,} of them before" if done.resumed_after else ""
@@ -232,16 +258,21 @@ def main(arguments: list[str] | None = None) -> None:
         _fail(f"the machine failed: {error or 'out of memory'}", 1, debug=debug)
 
 
-def _load(folder: Path, backbone: str | None) -> Classifier:
+def _load(folder: Path, backbone: str | None, precision: str | None = None) -> Classifier:
     """Open a classifier; a folder that is none is refused before the libraries that it takes are imported."""
     from pennyweight.manifest import read_manifest
     from pennyweight.startup import load_libraries
 
-    read_manifest(folder)
+    chosen = precision_of(precision)
+    manifest = read_manifest(folder)
     load_libraries()
     from pennyweight.classifier import Classifier
 
-    return Classifier.load(folder, backbone=backbone)
+    loaded = Classifier.load(folder, backbone=backbone, precision=chosen)
+    if chosen == "int8" and manifest.int8 is None:
+        measure = f"pennyweight quantise {folder} --data LABELLED"
+        typer.echo(f"what int8 costs this classifier was never measured; `{measure}` does so", err=True)
+    return loaded
 
 
 def _fail(message: str, code: int, *, debug: bool) -> NoReturn:
@@ -249,37 +280,6 @@ def _fail(message: str, code: int, *, debug: bool) -> NoReturn:
         traceback.print_exc()
     typer.echo(f"pennyweight: {' '.join(message.split())}", err=True)
     sys.exit(code)
-
-
-def _changes(
-    changes: list[str] | None,
-    *,
-    backbone: str | None = None,
-    budget: int | None = None,
-    data: str | None = None,
-    on_bad_row: str | None = None,
-) -> list[str]:
-    """Flags as changes of the recipe, before those of --set, which win."""
-    flags: dict[str, Any] = {
-        "backbone.name": backbone,
-        "budget.parameters": budget,
-        "data.source": data,
-        "data.on_bad_row": on_bad_row,
-    }
-    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
-    if data is not None:
-        given.append("data.test=none")  # the recipe's own test data belongs to its own source
-    return given + (changes or [])
-
-
-def _listed(text: str | None) -> tuple[str, ...] | None:
-    return tuple(text.split(",")) if text else None
-
-
-def _bad_row(word: str | None) -> Literal["stop", "skip"]:
-    if word not in (None, "stop", "skip"):
-        raise InputError(f"--on-bad-row {word}: say stop or skip")
-    return "skip" if word == "skip" else "stop"
 
 
 def _print_json(content: dict[str, Any]) -> None:

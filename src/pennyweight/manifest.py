@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from pennyweight.errors import InputError
+from pennyweight.files import write_json, write_text
 from pennyweight.recipe import Attention, CleaningStep, HeadKind, Pooling, Precision
 
 FORMAT = 1
@@ -174,6 +175,23 @@ def read_manifest(folder: Path) -> Manifest:
                 f"{path}: files: the digest of {name} is not among them; the file was altered, restore it from a copy"
             )
     return manifest
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write ``folder/classifier.json``; raises RunError where it cannot be written."""
+    write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def record_int8(folder: Path, record: Int8Record) -> None:
+    """Add what int8 costs to ``folder/classifier.json``, in the place of an earlier measurement.
+
+    Raises:
+        InputError: as `read_manifest`.
+        RunError: the file cannot be written.
+    """
+    read_manifest(folder)
+    content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    write_json(folder / MANIFEST, {**content, "int8": record.model_dump()})  # keys that we do not know stay
 
 
 def require_unaltered(folder: Path, manifest: Manifest) -> None:

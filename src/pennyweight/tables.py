@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -13,7 +14,9 @@ from rich.table import Table
 if TYPE_CHECKING:
     from pennyweight.budget.plan import Plan, PlannedMatrix
     from pennyweight.cache import Cache, Usage
+    from pennyweight.evaluation.agreement import Agreement
     from pennyweight.evaluation.metrics import Interval
+    from pennyweight.manifest import Int8Record
     from pennyweight.pipeline.judging import Judgement
     from pennyweight.pipeline.outcome import Outcome
 
@@ -53,6 +56,9 @@ def metrics_table(judgement: Judgement) -> None:
     console.print(f"on {judgement.evaluated_on}{skipped}")
     scores = f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)}"
     console.print(f"{scores} · ECE {metrics.ece:.4f}")
+    if judgement.compared is not None:
+        compared = judgement.compared
+        console.print(_cost(compared.precision, compared.reference, compared.agreement), soft_wrap=True)
     table = Table()
     for name in ("class", "items", "precision", "recall", "F1 (95 % interval)"):
         table.add_column(name, justify="left" if name == "class" else "right")
@@ -61,6 +67,15 @@ def metrics_table(judgement: Judgement) -> None:
     console.print(table)
     if judgement.report is not None:
         console.print(f"report: {judgement.report}", soft_wrap=True)
+
+
+def int8_summary(folder: Path, record: Int8Record) -> None:
+    """What int8 costs a classifier, and where that is kept."""
+    console = Console(highlight=False)
+    console.print(
+        f"{_cost('int8', record.reference, record)}: {record.data}, {record.examples:,} items", soft_wrap=True
+    )
+    console.print(f"kept in {folder / 'classifier.json'}", soft_wrap=True)
 
 
 def training_summary(outcome: Outcome) -> None:
@@ -104,6 +119,13 @@ def size_words(size: int) -> str:
         if size >= 1000**power:
             return f"{size / 1000**power:.1f} {unit}"
     return f"{size} bytes"
+
+
+def _cost(precision: str, reference: str, found: Agreement | Int8Record) -> str:
+    return (
+        f"{precision} {100 * found.accuracy:.2f} % right, {reference} {100 * found.reference_accuracy:.2f} % "
+        f"({100 * found.difference:+.2f} points), the same label for {100 * found.agreement:.2f} %"
+    )
 
 
 def _percent(interval: Interval) -> str:

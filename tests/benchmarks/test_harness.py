@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -25,6 +26,10 @@ class Counter:
 
     def process(self) -> int:
         return os.getpid()
+
+    def in_a_child(self) -> int:
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(abs, (-self.count,))
 
     def die(self) -> None:
         os._exit(3)
@@ -73,6 +78,11 @@ def test_an_object_lives_in_a_process_of_its_own(capfd):
     written = capfd.readouterr()
     assert written.out == ""  # stdout is for the result
     assert "noise on stdout" in written.err
+
+
+def test_an_object_apart_may_start_processes_as_loaders_do():
+    with apart({"one": (Counter, {"start": 4})}) as counters:
+        assert counters["one"].call("in_a_child") == 4
 
 
 def test_what_fails_apart_is_told_here():

@@ -174,7 +174,7 @@ def other_data(path: Path) -> Path:
     return path
 
 
-def test_going_on_with_something_else_is_refused(classifier, source, tmp_path, monkeypatch):
+def test_going_on_with_something_else_is_refused(trained, classifier, source, tmp_path, monkeypatch):
     mine = Path(shutil.copy(source, tmp_path / "mine.csv"))
     out = tmp_path / "p.csv"
     with monkeypatch.context() as patch, pytest.raises(Interrupted):
@@ -183,11 +183,13 @@ def test_going_on_with_something_else_is_refused(classifier, source, tmp_path, m
     before = {path: path.read_bytes() for path in partial_folder(out).iterdir()}
     with pytest.raises(InputError, match=r"holds 32 rows of an unfinished run; go on with --resume, or remove it"):
         predict(classifier, mine, out)
-    colder = Classifier(classifier.manifest.model_copy(update={"temperature": 9.0}), None, None)
+    halved = Classifier.load(trained, device="cpu", precision="bf16")
+    colder = Classifier(classifier.manifest.model_copy(update={"temperature": 9.0}), classifier._network, None)
     others = {
         "--columns": lambda **more: predict(classifier, mine, out, columns=parse_columns("row"), **more),
         "the choice of text columns": lambda **more: predict(classifier, mine, out, text=("id", "text"), **more),
         "--on-bad-row": lambda **more: predict(classifier, mine, out, on_bad_row="skip", **more),
+        "the number format": lambda **more: predict(halved, mine, out, **more),
         "the classifier": lambda **more: predict(colder, mine, out, **more),
         "the data": lambda **more: predict(classifier, other_data(mine), out, **more),
     }

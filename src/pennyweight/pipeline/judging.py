@@ -14,10 +14,26 @@ from pennyweight.classifier import WINDOW, Classifier
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.windows import windows
 from pennyweight.data.writers import open_table
+from pennyweight.evaluation.agreement import Agreement, StreamingAgreement
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
 from pennyweight.pipeline.preparation import Collected, stream_source
 from pennyweight.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One classifier in two number formats, on the same items."""
+
+    precision: str
+    """The format that was judged."""
+    reference: str
+    """The format that it was compared with."""
+    agreement: Agreement
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {"precision": self.precision, "reference": self.reference, **self.agreement.as_dict()}
 
 
 @dataclass(frozen=True)
@@ -33,10 +49,13 @@ class Judgement:
     """Rows passed over because they had no usable text or label."""
     report: Path | None = None
     """The page, where one was written."""
+    compared: Compared | None = None
+    """The same items in another number format, where that was asked for."""
 
     def as_dict(self) -> dict[str, Any]:
         """The metrics as ``evaluate --json`` prints them, with the data named."""
-        return {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **self.metrics.as_dict()}
+        compared = {} if self.compared is None else {"compared": self.compared.as_dict()}
+        return {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **self.metrics.as_dict(), **compared}
 
 
 def evaluate_source(
@@ -45,6 +64,7 @@ def evaluate_source(
     *,
     out: Path | None = None,
     schema: Schema | None = None,
+    reference: Classifier | None = None,
     resamples: int = 1000,
 ) -> Judgement:
     """Judge a classifier on a source, as a stream.
@@ -54,6 +74,7 @@ def evaluate_source(
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         out: folder for a report; none: no report is written.
         schema: columns and labels; none: those of training.
+        reference: the same classifier in the number format to compare with; none: no comparison.
         resamples: bootstrap resamples behind the intervals of F1.
 
     Raises:
@@ -62,7 +83,7 @@ def evaluate_source(
     """
     skipped: list[int] = []
     examples = stream_source(source, schema or schema_of_classifier(classifier), skipped=skipped)
-    judgement = judge(classifier, examples, what=source, folder=out, resamples=resamples)
+    judgement = judge(classifier, examples, what=source, folder=out, reference=reference, resamples=resamples)
     judgement = replace(judgement, skipped=len(skipped))
     if out is None:
         return judgement
@@ -72,16 +93,29 @@ def evaluate_source(
 
 
 def judge(
-    classifier: Classifier, examples: Iterable[Example], *, what: str, folder: Path | None, resamples: int
+    classifier: Classifier,
+    examples: Iterable[Example],
+    *,
+    what: str,
+    folder: Path | None,
+    reference: Classifier | None = None,
+    resamples: int,
 ) -> Judgement:
-    """Metrics and mistakes of a stream of examples; into ``folder`` goes predictions.parquet, where one is given."""
+    """Metrics and mistakes of a stream of examples.
+
+    Into ``folder`` goes predictions.parquet, where one is given; ``reference``, where given, is compared with.
+    """
+    agreement = StreamingAgreement()
     metrics = StreamingMetrics(classifier.labels, temperature=classifier.manifest.temperature)
     mistakes = WorstMistakes()
     with _predictions(folder, classifier.labels) as write:
         for window in windows(examples, WINDOW):
-            logits = classifier.logits([example.text for example in window])
+            table = classifier.tokenise([example.text for example in window])
+            logits = classifier.logits_of(table)
             truth = np.array([example.label for example in window], dtype=np.int64)
             metrics.update(logits, truth)
+            if reference is not None:
+                agreement.update(logits, reference.logits_of(table), truth)
             rows = _predicted(classifier, window, classifier.probabilities(logits))
             write(rows)
             for example, row in zip(window, rows, strict=True):
@@ -93,7 +127,10 @@ def judge(
                     confidence=row["confidence"],
                 )
     result = metrics.result(resamples=resamples)
-    return Judgement(result, tuple(mistakes.ranked()), f"{what}, {result.examples:,} items")
+    judgement = Judgement(result, tuple(mistakes.ranked()), f"{what}, {result.examples:,} items")
+    if reference is None:
+        return judgement
+    return replace(judgement, compared=Compared(classifier.precision, reference.precision, agreement.result()))
 
 
 def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, folder: Path) -> Judgement:

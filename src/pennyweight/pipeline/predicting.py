@@ -175,6 +175,7 @@ def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Se
         "the choice of text columns": ",".join(schema.text),
         "--columns": ",".join(written),
         "--on-bad-row": schema.on_bad_row,
+        "the number format": classifier.precision,
         "the classifier": hashlib.sha256(classifier.manifest.model_dump_json().encode()).hexdigest(),
         "Pennyweight's version": metadata.version("pennyweight"),
     }

@@ -1,0 +1,82 @@
+"""The flags that commands have in common, and how they are read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pennyweight.errors import InputError
+
+if TYPE_CHECKING:
+    from pennyweight.classifier import LoadPrecision
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
+Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change section.key of the recipe.")
+]
+BackboneName = Annotated[str | None, typer.Option("--backbone", help="Alias, Hub id or folder.")]
+BudgetSize = Annotated[int | None, typer.Option("--budget", help="Most trainable parameters.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Source = Annotated[
+    str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")
+]
+BadRow = Annotated[
+    str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")
+]
+TextColumns = Annotated[
+    str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")
+]
+LabelColumn = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Label column of the data.")]
+Precision = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="auto|fp32|bf16|int8",
+        help="Number format to compute in, instead of training's; int8 is for CPUs.",
+    ),
+]
+
+
+def changes_of(
+    changes: list[str] | None,
+    *,
+    backbone: str | None = None,
+    budget: int | None = None,
+    data: str | None = None,
+    on_bad_row: str | None = None,
+) -> list[str]:
+    """Flags as changes of the recipe, before those of --set, which win."""
+    flags: dict[str, Any] = {
+        "backbone.name": backbone,
+        "budget.parameters": budget,
+        "data.source": data,
+        "data.on_bad_row": on_bad_row,
+    }
+    given = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in flags.items() if value is not None]
+    if data is not None:
+        given.append("data.test=none")  # the recipe's own test data belongs to its own source
+    return given + (changes or [])
+
+
+def listed(text: str | None) -> tuple[str, ...] | None:
+    """Names behind one flag, with commas between them."""
+    return tuple(text.split(",")) if text else None
+
+
+def bad_row(word: str | None) -> Literal["stop", "skip"]:
+    """What --on-bad-row says; raises InputError where it says something else."""
+    if word not in (None, "stop", "skip"):
+        raise InputError(f"--on-bad-row {word}: say stop or skip")
+    return "skip" if word == "skip" else "stop"
+
+
+def precision_of(word: str | None) -> LoadPrecision | None:
+    """What --precision says; raises InputError where it says something else."""
+    known: dict[str, LoadPrecision] = {"auto": "auto", "fp32": "fp32", "bf16": "bf16", "int8": "int8"}
+    if word is not None and word not in known:
+        raise InputError(f"--precision {word}: say {', '.join(known)}")
+    return None if word is None else known[word]
