@@ -47,7 +47,7 @@ WAYS: Mapping[str, str] = {
     "pipeline": "pipeline() on a list of texts, as people call it",
     "pipeline_sorted": f"pipeline(batch_size={BATCH_SIZE}) on texts sorted by length",
     "onnxruntime_int8": "ONNX Runtime, int8 weights, dynamic activations, texts sorted by length",
-    "bf16": "Pennyweight as it loads: in bf16 where the machine is fast at it",
+    "bf16": "Pennyweight, bf16",
     "int8": "Pennyweight, int8",
 }
 
@@ -135,8 +135,8 @@ def factories(backbone: str, data: Path, size: Size, items: Items, folder: Path)
         "pipeline": (Pipeline, {"folder": plain, "batch_size": None}),
         "pipeline_sorted": (Pipeline, {"folder": plain, "batch_size": BATCH_SIZE}),
         "onnxruntime_int8": (OnnxRuntime, {"path": onnx, "tokenizer": plain}),
-        "bf16": (Pennyweight, {"folder": classifier, "options": {}}),
-        "int8": (Pennyweight, {"folder": classifier, "options": {"precision": "int8"}}),
+        "bf16": (Pennyweight, {"folder": classifier, "precision": "bf16"}),
+        "int8": (Pennyweight, {"folder": classifier, "precision": "int8"}),
     }
     return {name: (way, {**given, "items": items, "step": size.steps[name]}) for name, (way, given) in ways.items()}
 

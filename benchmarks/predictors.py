@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from benchmarks.harness import Share, timed
 from benchmarks.items import LABELS, Items
 from benchmarks.peers import quieten, sorted_batches
+
+if TYPE_CHECKING:
+    from pennyweight.classifier import LoadPrecision
 
 
 class Predictor:
@@ -113,13 +116,17 @@ class OnnxRuntime(Predictor):
 class Pennyweight(Predictor):
     """`pennyweight.Classifier`."""
 
-    def __init__(self, items: Items, step: int, folder: Path, options: Mapping[str, Any]) -> None:
-        """Load; ``options`` are those of `Classifier.load`."""
+    def __init__(self, items: Items, step: int, folder: Path, precision: LoadPrecision) -> None:
+        """Load."""
         from pennyweight import Classifier
 
         super().__init__(items, step)
-        self._classifier = Classifier.load(folder, **options)
+        self._classifier = Classifier.load(folder, precision=precision)
 
     def predict(self, texts: Sequence[str]) -> list[int]:
         """By the names that it answers with."""
         return [LABELS.index(label) for label in self._classifier.predict(texts)]
+
+    def describe(self) -> dict[str, Any]:
+        """The number format that it computes in."""
+        return {"precision": self._classifier.precision}

@@ -72,9 +72,8 @@ def metrics_table(judgement: Judgement) -> None:
 def int8_summary(folder: Path, record: Int8Record) -> None:
     """What int8 costs a classifier, and where that is kept."""
     console = Console(highlight=False)
-    console.print(
-        f"{_cost('int8', record.reference, record)}: {record.data}, {record.examples:,} items", soft_wrap=True
-    )
+    console.print(_cost("int8", record.reference, record), soft_wrap=True)
+    console.print(f"measured on {record.data}, {record.examples:,} items", soft_wrap=True)
     console.print(f"kept in {folder / 'classifier.json'}", soft_wrap=True)
 
 

@@ -186,6 +186,14 @@ def test_another_activation_than_gelu(tmp_path):
 
 
 @needs_int8
+def test_query_key_and_value_have_their_input_in_common(tiny_roberta):
+    for layer in quantise(fold(build(tiny_roberta))).encoder.encoder.layer:
+        attention = layer.attention.self
+        assert attention.query._inputs is attention.key._inputs is attention.value._inputs
+        assert layer.attention.output.dense._inputs is not attention.query._inputs
+
+
+@needs_int8
 @pytest.mark.parametrize("kind", ["linear", "stock"])
 def test_head_pooler_embeddings_and_normalisation_stay_as_they_are(kind, tiny_bert):
     folded = fold(build(tiny_bert, BF16, kind=kind))

@@ -29,5 +29,4 @@ def fold(network: Network) -> Network:
     # PEFT adds its fp32 product into W in place, which PyTorch computes in fp32; `safe_merge` would round it before.
     encoder = encoder.merge_and_unload(safe_merge=False)
     folded = Network(encoder, copy.deepcopy(network.head), shape=network.shape, machine=network.machine)
-    folded.zero_grad(set_to_none=True)
     return folded.requires_grad_(False).eval()

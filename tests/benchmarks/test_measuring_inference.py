@@ -6,6 +6,7 @@ from collections import namedtuple
 
 import numpy as np
 import pytest
+import torch
 from accelerate.state import AcceleratorState
 from worded import items, write_data
 
@@ -13,7 +14,7 @@ from benchmarks.contenders import recipe_for
 from benchmarks.exports import merged, onnx_int8, trained
 from benchmarks.inference import FULL, QUICK, RATIOS, WAYS
 from benchmarks.items import LABELS, agnews_file
-from benchmarks.predictors import OnnxRuntime, Pipeline, Predictor
+from benchmarks.predictors import OnnxRuntime, Pennyweight, Pipeline, Predictor
 from pennyweight import Classifier
 
 Shapes = namedtuple("Shapes", "classifier merged folder")
@@ -79,3 +80,17 @@ def test_every_way_is_measured():
     assert set(WAYS) == set(FULL.steps) == set(QUICK.steps)
     assert {name for pair in RATIOS for name in pair} <= set(WAYS)
     assert {("bf16", "pipeline_sorted"), ("int8", "onnxruntime_int8")} <= set(RATIOS)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "int8"])
+def test_pennyweight_is_measured_in_the_format_asked_for(shapes, expected, precision):
+    if precision == "int8" and not has_int8():
+        pytest.skip("this processor has no fast int8")
+    found = Pennyweight(TEST, 1, shapes.classifier, precision)
+    assert found.describe() == {"precision": precision}
+    assert agreement(found.predict(TEST.texts), expected) >= 0.9
+
+
+def has_int8() -> bool:
+    abilities = torch.cpu.get_capabilities()
+    return any(abilities.get(name) for name in ("avx512_vnni", "avx_vnni", "amx_int8"))
