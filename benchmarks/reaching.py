@@ -17,6 +17,10 @@ from benchmarks.items import Items, agnews, agnews_file
 GOAL = 0.9
 INTERVAL = 16
 """Steps between looks at the test items."""
+GLANCE = 4
+"""Every so many-th test item is predicted first."""
+FAR = 0.04
+"""Who is this far from the goal on those, three standard deviations, is not asked for the rest."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +80,12 @@ class Judge:
             self._truth = np.asarray(self._test.labels)
 
     def look(self, logits: Callable[[Items], np.ndarray], items_seen: int) -> bool:
-        """Predict the test items, the clock stopped; whether the goal is reached."""
+        """Predict the test items, far from the goal only some, the clock stopped; whether it is reached."""
         seconds = self.seconds()
         with self._pause():
-            accuracy = float((logits(self._test).argmax(axis=1) == self._truth).mean())
+            accuracy = accuracy_of(logits, self._test.every(GLANCE))
+            if accuracy >= self._task.goal - FAR:
+                accuracy = accuracy_of(logits, self._test)
         self.curve.append((seconds, items_seen, accuracy))
         return accuracy >= self._task.goal
 
@@ -112,6 +118,11 @@ class Judge:
             yield
         finally:
             self._paused += time.time() - since
+
+
+def accuracy_of(logits: Callable[[Items], np.ndarray], items: Items) -> float:
+    """Share of the items whose greatest logit is their label's."""
+    return float((logits(items).argmax(axis=1) == np.asarray(items.labels)).mean())
 
 
 def run_trainer(task: Task, begun: float) -> dict[str, Any]:

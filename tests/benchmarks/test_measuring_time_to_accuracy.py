@@ -65,6 +65,20 @@ def test_the_clock_stands_still_while_test_items_are_predicted(data, monkeypatch
     assert [point[:2] for point in result["curve"]] == [(15.0, 32), (17.0, 64)]
 
 
+def test_only_who_is_near_the_goal_predicts_all_test_items(data):
+    judge, asked = Judge(task(data, goal=0.9), begun=0.0), []
+
+    def right(items, share):
+        asked.append(len(items))
+        labels = np.asarray(items.labels)
+        return np.eye(4)[np.where(np.arange(len(items)) < share * len(items), labels, (labels + 1) % 4)]
+
+    assert judge.look(lambda items: right(items, 0.5), 32) is False
+    assert judge.look(lambda items: right(items, 0.95), 64) is True
+    some, again, everything = asked
+    assert some == again < everything
+
+
 def test_a_prediction_that_fails_takes_its_time_off_the_clock_too(data, monkeypatch):
     now = [0.0]
     monkeypatch.setattr(reaching.time, "time", lambda: now[0])

@@ -9,6 +9,7 @@ from peft.tuners.lora import Linear as PeftLinear
 from torch import nn
 
 from pennyweight.model.lora import FastLinear
+from pennyweight.model.prepacking import prepack
 
 TOLERANCE = {
     torch.float32: {"rtol": 1e-5, "atol": 1e-6},
@@ -132,3 +133,37 @@ def test_it_is_pefts_layer_with_pefts_names():
     _, theirs = adapted(torch.float32, fast=False)
     assert isinstance(layer, FastLinear) and isinstance(layer, PeftLinear)
     assert list(layer.state_dict()) == list(theirs.state_dict())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.4])
+@pytest.mark.parametrize("bias", [True, False])
+def test_on_a_matrix_in_onednns_order_it_is_pefts_too(dropout, bias):
+    x = torch.randn(3, 5, 24).bfloat16()
+    outcomes = []
+    for fast in (True, False):
+        model, _ = adapted(torch.bfloat16, fast=fast, dropout=dropout, bias=bias)
+        if fast:
+            prepack(model)
+        given = x.clone().requires_grad_()
+        torch.manual_seed(5)
+        y = model(given)
+        torch.manual_seed(6)
+        (y * torch.randn_like(y)).sum().backward()
+        outcomes.append((y.detach(), given.grad, *(p.grad for p in model.parameters() if p.requires_grad)))
+    for mine, other in zip(*outcomes, strict=True):
+        scale = float(other.abs().max())
+        torch.testing.assert_close(mine / scale, other / scale, **TOLERANCE[torch.bfloat16])
+
+
+def test_merging_into_a_matrix_in_onednns_order_is_seen():
+    x = torch.randn(3, 24).bfloat16()
+    model, layer = adapted(torch.bfloat16, fast=True)
+    prepack(model)
+    with torch.no_grad():
+        apart, base = model(x), layer.base_layer(x)
+        model.merge_adapter()
+        merged = layer.base_layer(x)
+        torch.testing.assert_close(merged, apart, rtol=1e-1, atol=2e-1)
+        assert not torch.allclose(merged, base, rtol=1e-1, atol=2e-1)
+        model.unmerge_adapter()
+        torch.testing.assert_close(layer.base_layer(x), base, rtol=1e-1, atol=2e-1)

@@ -205,12 +205,12 @@ def test_head_pooler_embeddings_and_normalisation_stay_as_they_are(kind, tiny_be
     assert all("LayerNorm" in name for name in left)
     for name, parameter in quantised.named_parameters():
         assert parameter is folded.get_parameter(name)
-    dense = {name for name, module in quantised.named_modules() if type(module) is nn.Linear}
+    dense = {name for name, module in quantised.named_modules() if isinstance(module, nn.Linear)}
     assert dense == ({"head.out"} if kind == "linear" else {"encoder.bert.pooler.dense", "encoder.classifier"})
     assert quantised.shape == folded.shape
     assert quantised.machine == folded.machine
     assert not quantised.training
-    assert sum(type(module) is nn.Linear for module in folded.encoder.modules()) == 12 + 2 * (kind == "stock")
+    assert sum(isinstance(module, nn.Linear) for module in folded.encoder.modules()) == 12 + 2 * (kind == "stock")
 
 
 def test_only_where_int8_is_fast(monkeypatch, tiny_roberta):

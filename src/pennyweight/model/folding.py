@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 
 from pennyweight.model.network import Network
+from pennyweight.model.prepacking import prepack
 
 
 def fold(network: Network) -> Network:
@@ -28,5 +29,7 @@ def fold(network: Network) -> Network:
     encoder = copy.deepcopy(network.encoder, kept)
     # PEFT adds its fp32 product into W in place, which PyTorch computes in fp32; `safe_merge` would round it before.
     encoder = encoder.merge_and_unload(safe_merge=False)
+    encoder.requires_grad_(False)
+    prepack(encoder)
     folded = Network(encoder, copy.deepcopy(network.head), shape=network.shape, machine=network.machine)
     return folded.requires_grad_(False).eval()

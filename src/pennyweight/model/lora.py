@@ -8,6 +8,8 @@ import torch
 from peft.tuners.lora import Linear as PeftLinear
 from torch import Tensor, nn
 
+from pennyweight.model.prepacking import PrepackedLinear, backward_product, forward_product
+
 
 class LoraProduct(torch.autograd.Function):
     """y = W x + b + scaling · B A dropout(x), and its gradients for x, A and B; W and b are frozen.
@@ -43,25 +45,24 @@ class LoraProduct(torch.autograd.Function):
             noise = torch.empty_like(x).bernoulli_(1 - dropout).div_(1 - dropout).view_as(rows)
             kept = rows * noise
         inner = kept @ thin_down.t()
-        weight = base.weight
-        y = rows @ weight.t() if base.bias is None else torch.addmm(base.bias, rows, weight.t())
+        y = forward_product(base, rows)
         y.addmm_(inner, thin_up.t(), alpha=scaling)
-        ctx.save_for_backward(rows, noise, inner, weight, thin_down, thin_up)
-        ctx.scaling, ctx.formats = scaling, (down.dtype, up.dtype)
+        ctx.save_for_backward(rows, noise, inner, thin_down, thin_up)
+        ctx.base, ctx.scaling, ctx.formats = base, scaling, (down.dtype, up.dtype)
         return y.view(*x.shape[:-1], y.shape[-1])
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         """The gradients of x, A and B."""
         (gradient,) = gradients
-        rows, noise, inner, weight, thin_down, thin_up = ctx.saved_tensors
+        rows, noise, inner, thin_down, thin_up = ctx.saved_tensors
         outer = gradient.reshape(-1, gradient.shape[-1])
         narrow = (outer @ thin_up).mul_(ctx.scaling)
         grad_up = (inner.t() @ outer).t().to(ctx.formats[1]).mul_(ctx.scaling)
         grad_down = (narrow.t() @ (rows if noise is None else rows * noise)).to(ctx.formats[0])
         if not ctx.needs_input_grad[0]:
             return None, None, grad_down, grad_up, None, None
-        grad_rows = outer @ weight
+        grad_rows = backward_product(ctx.base, outer)
         if noise is None:
             grad_rows.addmm_(narrow, thin_down)
         else:
@@ -90,13 +91,32 @@ class FastLinear(PeftLinear):  # type: ignore[misc]
         )
         return product
 
+    def merge(self, *args: Any, **kwargs: Any) -> None:
+        """As PEFT's."""
+        super().merge(*args, **kwargs)
+        self._forget()
+
+    def unmerge(self) -> None:
+        """As PEFT's."""
+        super().unmerge()
+        self._forget()
+
+    def _forget(self) -> None:
+        base = self.get_base_layer()
+        if isinstance(base, PrepackedLinear):  # PEFT changes the weight unseen
+            base.forget()
+
     def _only_plain_adapter(self) -> str | None:
         """The name of the adapter, where it is one LoRA pair beside a plain frozen matrix and nothing more."""
         active = self.active_adapters
         if self.disable_adapters or self.merged or len(active) != 1 or active[0] not in self.lora_A:
             return None
         base = self.get_base_layer()
-        plain = type(base) is nn.Linear and base.weight.is_floating_point() and not base.weight.requires_grad
+        plain = (
+            type(base) in (nn.Linear, PrepackedLinear)
+            and base.weight.is_floating_point()
+            and not base.weight.requires_grad
+        )
         if not plain or active[0] in self.lora_variant or self.lora_B[active[0]].bias is not None:
             return None
         return str(active[0])

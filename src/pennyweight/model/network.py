@@ -20,6 +20,7 @@ from pennyweight.model.backbone import BackboneFiles, load_backbone
 from pennyweight.model.device import Machine
 from pennyweight.model.heads import make_head
 from pennyweight.model.layout import Layout, Padded, pack
+from pennyweight.model.prepacking import prepack
 from pennyweight.model.stack import Stack, cut_open
 
 
@@ -191,6 +192,7 @@ def build_network(
         prefix=architecture.prefix if stock else "",
         head_modules=architecture.head_modules if stock else (),
     )
+    prepack(encoder)
     own_head = (
         None
         if head.kind == "stock"

@@ -179,6 +179,6 @@ def _share(attention: Any) -> None:
 def _linears(base: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
     """Every matrix that is left to quantise: the module that holds it, its name there, and itself."""
     for path, module in base.named_modules():
-        if type(module) is nn.Linear and path.split(".")[0] not in APART:
+        if isinstance(module, nn.Linear) and path.split(".")[0] not in APART:
             parent, _, name = path.rpartition(".")
             yield base.get_submodule(parent), name, module
