@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -45,6 +46,8 @@ class Task:
     seed: int
     dropout: bool
     """Keep dropout on in Pennyweight too: the search stands in for Trainer's contenders so."""
+    give_up: int | None = None
+    """Items after which the run ends even without its goal."""
     backbone: str = "minilm"
 
     def as_dict(self) -> dict[str, Any]:
@@ -80,14 +83,14 @@ class Judge:
             self._truth = np.asarray(self._test.labels)
 
     def look(self, logits: Callable[[Items], np.ndarray], items_seen: int) -> bool:
-        """Predict the test items, far from the goal only some, the clock stopped; whether it is reached."""
+        """Predict the test items, far from the goal only some, the clock stopped; whether the run is over."""
         seconds = self.seconds()
         with self._pause():
             accuracy = accuracy_of(logits, self._test.every(GLANCE))
             if accuracy >= self._task.goal - FAR:
                 accuracy = accuracy_of(logits, self._test)
         self.curve.append((seconds, items_seen, accuracy))
-        return accuracy >= self._task.goal
+        return accuracy >= self._task.goal or items_seen >= (self._task.give_up or math.inf)
 
     def seconds(self) -> float:
         """What the clock shows."""

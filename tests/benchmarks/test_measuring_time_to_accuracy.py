@@ -10,7 +10,16 @@ from worded import write_data
 from benchmarks import reaching
 from benchmarks import time_to_accuracy as measurement
 from benchmarks.reaching import RUNNERS, Judge, Setting, Task
-from benchmarks.time_to_accuracy import GRIDS, SEEDS, SETTINGS, best_of, median_seconds, run_apart, summarise
+from benchmarks.time_to_accuracy import (
+    GRIDS,
+    SEEDS,
+    SETTINGS,
+    best_of,
+    fewest_items,
+    median_seconds,
+    run_apart,
+    summarise,
+)
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +86,15 @@ def test_only_who_is_near_the_goal_predicts_all_test_items(data):
     assert judge.look(lambda items: right(items, 0.95), 64) is True
     some, again, everything = asked
     assert some == again < everything
+
+
+def test_a_run_that_cannot_be_the_best_is_given_up(data):
+    judge = Judge(task(data, give_up=64), begun=0.0)
+    overs = [judge.look(lambda items: np.zeros((len(items), 4)), seen) for seen in (32, 64)]
+    assert overs == [False, True]
+    assert judge.result()["reached"] is False
+    assert fewest_items([run(items=300), run(items=200), run(items=100, reached=False)]) == 200
+    assert fewest_items([run(reached=False)]) is None
 
 
 def test_a_prediction_that_fails_takes_its_time_off_the_clock_too(data, monkeypatch):

@@ -9,7 +9,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from pennyweight.data.batches import TokenTable, collate, epoch_batches, sequential_batches, tokenise
+from pennyweight.data.batches import TokenTable, collate, epoch_batches, sequential_batches, split_by_tokens, tokenise
 from pennyweight.data.readers import read_rows
 
 PAD, CLS, SEP = 0, 1, 2
@@ -176,3 +176,17 @@ def test_widths_come_in_steps_of_four_up_to_the_longest_text():
     widths = [collate(table, np.array([i]), pad_id=0)["input_ids"].shape[1] for i in range(4)]
     assert widths == [4, 8, 12, 18]
     assert collate(table, np.array([0]), pad_id=0, length=7)["input_ids"].shape[1] == 7
+
+
+@pytest.mark.parametrize("width", [None, 12])
+def test_a_batch_that_does_not_fit_is_split_with_every_item_kept(width):
+    lengths = np.array([3, 9, 12, 1, 7, 7, 2, 12, 5, 40])
+    items = np.array([8, 1, 2, 3, 5, 7])
+    parts = split_by_tokens(items, lengths, tokens=24, width=width)
+    assert len(parts) > 1
+    assert sorted(np.concatenate(parts)) == sorted(items)
+    for part in parts:
+        assert len(part) * (width or lengths[part].max()) <= 24
+    assert split_by_tokens(items, lengths, tokens=72, width=width) == [items]
+    alone = split_by_tokens(np.array([9, 0]), lengths, tokens=24)
+    assert [part.tolist() for part in alone] == [[9], [0]]

@@ -23,7 +23,9 @@ BF16 = Machine(torch.device("cpu"), torch.bfloat16, "plain")
 TEXTS = [text for text, _ in sentences(30, seed=2)]
 
 
-def build(folder, machine=FP32, *, kind="linear", adapter_dropout=0.0, ranks=None, layers=None, **head):
+def build(
+    folder, machine=FP32, *, kind="linear", adapter_dropout=0.0, ranks=None, layers=None, keep_dropout=False, **head
+):
     files = find_backbone(str(folder))
     architecture = read_architecture(files.config, classes=len(LABELS))
     given = ranks or {}
@@ -40,7 +42,7 @@ def build(folder, machine=FP32, *, kind="linear", adapter_dropout=0.0, ranks=Non
         planned=planned,
         head=HeadShape(kind=kind, classes=len(LABELS), **head),
         adapter_dropout=adapter_dropout,
-        keep_dropout=False,
+        keep_dropout=keep_dropout,
     )
 
 
@@ -168,3 +170,22 @@ def test_the_count_has_to_be_that_of_the_plan(tiny_roberta):
     wrong.head.out.bias.requires_grad_(False)
     with pytest.raises(RunError, match=f"has {count - 3:,} trainable parameters but the plan says {count:,}"):
         require_planned_count(wrong, count)
+
+
+def test_with_gradient_checkpointing_layers_are_computed_again(tiny_bert):
+    counts = []
+    for wanted in (False, True):
+        network = build(tiny_bert).train()
+        stir(network)
+        if wanted:
+            network.checkpoint_gradients()
+        calls = []
+        for layer in network.stack._layers:
+            layer.attention.register_forward_hook(lambda *_, seen=calls: seen.append(1))
+        tokens, pad_id = table(tiny_bert)
+        network(**collate(tokens, np.arange(4), pad_id=pad_id)).sum().backward()
+        counts.append((len(calls), [p.grad.clone() for p in network.trainable().values()]))
+    (plain, gradients), (checkpointed, again) = counts
+    assert checkpointed == 2 * plain == 4
+    for one, other in zip(gradients, again, strict=True):
+        torch.testing.assert_close(one, other)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from test_network import BF16, FP32, build, stir, table
 from tiny import make_backbone
 
@@ -90,9 +92,14 @@ def test_what_the_output_depends_on_is_in_the_key(change, folder, tmp_path):
     cache = Cache(tmp_path, 10**9)
     opened(folder, cache)
     first = {entry.path for entry in cache.entries()}
-    if change in ("weights", "config"):
-        other = {"seed": 2} if change == "weights" else {"layer_norm_eps": 1e-3}
-        opened(make_backbone(tmp_path / "other", "bert", num_hidden_layers=4, **other), cache)
+    if change == "weights":
+        other = Path(shutil.copytree(folder, tmp_path / "other"))
+        tensors = load_file(other / "model.safetensors")
+        next(iter(tensors.values())).flatten()[0] += 1
+        save_file(tensors, other / "model.safetensors", metadata={"format": "pt"})
+        opened(other, cache)
+    elif change == "config":
+        opened(make_backbone(tmp_path / "other", "bert", num_hidden_layers=4, layer_norm_eps=1e-3), cache)
     elif change == "tokens":
         tokens, _ = table(folder)
         tokens.ids[3] += 1
@@ -111,6 +118,16 @@ def test_a_damaged_entry_is_computed_again(damage, folder, tmp_path, small_chunk
     content[-5] ^= 64
     path.write_bytes({"flip": content, "cut": content[:-7], "empty": b""}[damage])
     assert torch.equal(opened(folder, cache)[3].gather(np.arange(30), length=40), good)
+
+
+def test_it_is_computed_without_dropout(folder, tmp_path):
+    _, tokens, pad_id, prefix = opened(folder, Cache(tmp_path, 10**9))
+    again = build(folder, layers=(2, 3), keep_dropout=True).train()
+    stir(again)
+    other = open_prefix(again, find_backbone(str(folder)), tokens, pad_id=pad_id, cache=Cache(tmp_path / "b", 10**9))
+    assert again.training
+    some = np.arange(6)
+    torch.testing.assert_close(other.gather(some, length=40), prefix.gather(some, length=40))
 
 
 def test_no_room_means_no_prefix(folder, tmp_path, small_chunks):
