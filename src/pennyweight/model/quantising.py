@@ -1,8 +1,9 @@
 """Encoder matrices in int8 and their inputs quantised on the way, by PyTorch's oneDNN products, on CPUs with VNNI.
 
 A weight has one scale per output, an input one scale and one zero point, taken from the values that stand in it
-(dynamic quantisation). Products are summed in int32 and leave in the compute format. Embeddings, LayerNorm, attention's
-own products, the pooler and the head stay as they are.
+(dynamic quantisation). Inputs are unsigned, which is what VNNI multiplies signed weights with: signed ones make oneDNN
+fall back to plain loops where there is no AMX, thousands of times slower. Products are summed in int32 and leave in the
+compute format. Embeddings, LayerNorm, attention's own products, the pooler and the head stay as they are.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from pennyweight.model.network import Network
 ROWS = 512
 """Tokens that are taken at a time: what is made of them stays in the cache until it is used."""
 SPAN = 253
-"""Steps between the lowest and the highest value where most lies on one side: less than 254 by what rounding needs."""
+"""Steps between the lowest and the highest value of an input: of 256, less by what rounding needs."""
 HIGHEST = 127
-"""Steps on either side of zero."""
+"""Steps of a weight on either side of zero."""
 TINY = 1e-30
 """Least range of values, so that none is divided by zero."""
 APART = ("pooler", "embeddings", "embeddings_project")
@@ -34,7 +35,7 @@ VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 
 
 class EightBits(NamedTuple):
-    """An input in int8: x ≈ scale · (values − zero)."""
+    """An input in uint8: x ≈ scale · (values − zero)."""
 
     values: Tensor
     scale: float
@@ -54,7 +55,7 @@ class Int8Weights:
         self._bias = None if linear.bias is None else linear.bias.detach().float()
 
     def product(self, x: EightBits, dtype: torch.dtype, after: Literal["none", "gelu"] = "none") -> Tensor:
-        """W x + b, and GELU of it where asked for: int8 [n, in] → [n, out] in ``dtype``."""
+        """W x + b, and GELU of it where asked for: uint8 [n, in] → [n, out] in ``dtype``."""
         weights = (self._packed, self._scales, self._zeros, self._bias)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(*x, *weights, 1.0, 0, dtype, after, [], "none")
         return out
@@ -69,7 +70,7 @@ class Inputs:
         self._result: EightBits | None = None
 
     def __call__(self, x: Tensor) -> EightBits:
-        """[..., in] → int8 [n, in]."""
+        """[..., in] → uint8 [n, in]."""
         if self._result is None or self._seen is None or self._seen() is not x:
             self._seen, self._result = weakref.ref(x), eight_bits(x.reshape(-1, x.shape[-1]))
         return self._result
@@ -118,14 +119,12 @@ def eight_bits(rows: Tensor) -> EightBits:
     if not math.isfinite(highest - lowest):
         raise RunError("the network's values are not finite: its training has diverged; train it anew")
     low, high = min(lowest, 0.0), max(highest, 0.0)
-    # Where nearly all lies on one side of zero, as behind GELU, the other side's steps would be wasted.
-    one_sided = min(-low, high) < max(-low, high) / 2
-    scale = max((high - low) / SPAN if one_sided else max(-low, high) / HIGHEST, TINY)
-    zero = -HIGHEST - round(low / scale) if one_sided else 0
-    values = torch.empty(rows.shape, dtype=torch.int8)
+    scale = max((high - low) / SPAN, TINY)
+    zero = 1 + round(-low / scale)
+    values = torch.empty(rows.shape, dtype=torch.uint8)
     for place in range(0, len(rows), ROWS):  # passes over a slice in the cache are twice as fast
         steps = (rows[place : place + ROWS] * (1 / scale)).round_()
-        values[place : place + ROWS] = steps.add_(zero) if zero else steps  # bf16 has all whole numbers up to 256
+        values[place : place + ROWS] = steps.add_(zero)  # bf16 has all whole numbers up to 256
     return EightBits(values, scale, zero)
 
 
