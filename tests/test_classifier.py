@@ -12,6 +12,7 @@ from tiny import LABELS, sentences
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
+from pennyweight.model.attention import NAMES
 from pennyweight.model.folding import fold
 from pennyweight.model.quantising import VNNI
 from pennyweight.pipeline import run as run_module
@@ -86,11 +87,13 @@ def test_int8_is_near_enough_to_say_the_same(trained, classifier):
     assert np.array_equal(again.logits(TEXTS), int8.logits(TEXTS))
 
 
-def test_predicting_is_by_fused_attention_where_nothing_else_was_asked_for(trained, make_recipe, tmp_path):
-    """Plain products are there for the sake of their backward pass."""
-    fused = Classifier.load(trained, device="cpu", precision="bf16")
-    assert fused._network.machine.attention == "sdpa"
-    assert fused._network.encoder.config._attn_implementation == "sdpa"
+@pytest.mark.parametrize("amx", [True, False])
+def test_predicting_has_its_own_attention_where_nothing_was_asked_for(amx, trained, make_recipe, tmp_path, monkeypatch):
+    """With AMX plain products are there for the sake of their backward pass alone."""
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
+    opened = Classifier.load(trained, device="cpu", precision="bf16")
+    assert opened._network.machine.attention == ("sdpa" if amx else "plain")
+    assert opened._network.encoder.config._attn_implementation == NAMES[opened._network.machine.attention]
     recipe = make_recipe(backbone={"precision": "bf16", "attention": "plain"}, training={"epochs": 1})
     asked = Classifier.load(train_quietly(recipe, tmp_path / "out").folder, device="cpu")
     assert asked._network.machine.attention == "plain"

@@ -156,7 +156,7 @@ class Classifier:
 
 def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: Any) -> Machine:
     """Where and how to predict."""
-    from pennyweight.model.device import choose_machine
+    from pennyweight.model.device import choose_machine, has_matrix_unit
     from pennyweight.model.stack import FAMILY
 
     machine = choose_machine(
@@ -165,8 +165,8 @@ def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: An
         device=device,
         packable=record.model_type in FAMILY,
     )
-    if record.attention == "auto" and machine.attention == "plain":  # which is fast for its backward pass
-        return replace(machine, attention="sdpa")
+    if record.attention == "auto" and machine.attention == "plain" and has_matrix_unit():
+        return replace(machine, attention="sdpa")  # its kernel uses that unit, though not in its backward pass
     return machine
 
 

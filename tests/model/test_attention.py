@@ -8,6 +8,7 @@ from torch.nn.functional import scaled_dot_product_attention as reference
 from transformers import AttentionInterface
 
 from pennyweight.model.attention import (
+    LONGEST_PLAIN,
     NAMES,
     PlainAttention,
     Spans,
@@ -83,6 +84,26 @@ def test_a_bias_instead_of_a_mask_and_dropout_go_to_pytorch():
     torch.manual_seed(0)
     one, _ = plain_attention(module, q, k, v, None, scaling=0.3, dropout=0.5)
     assert not torch.allclose(one, plain_attention(module, q, k, v, None, scaling=0.3)[0])
+
+
+@pytest.mark.parametrize("learns", [True, False])
+@pytest.mark.parametrize("length", [LONGEST_PLAIN, LONGEST_PLAIN + 1])
+def test_long_texts_go_to_pytorch_where_there_is_no_backward_pass(learns, length, monkeypatch):
+    torch.manual_seed(0)
+    q, k, v = (torch.randn(2, 4, length, 8, requires_grad=learns) for _ in range(3))
+    mask = torch.arange(length) < torch.tensor([[length], [5]])
+    taken = []
+    monkeypatch.setattr(
+        PlainAttention,
+        "apply",
+        lambda *given: taken.append(1) or reference(*given[:3], attn_mask=given[3], scale=given[4]),
+    )
+    module = torch.nn.Module()
+    module.is_causal = False
+    context, _ = plain_attention(module, q, k, v, mask[:, None, None], scaling=0.3)
+    assert bool(taken) is (learns or length <= LONGEST_PLAIN)
+    expected = reference(q, k, v, attn_mask=mask[:, None, None], scale=0.3)
+    torch.testing.assert_close(context.transpose(1, 2), expected)
 
 
 @pytest.mark.parametrize("queries", [None, 1])

@@ -10,7 +10,13 @@ import torch
 from torch import nn
 
 from pennyweight.model import prepacking
-from pennyweight.model.prepacking import PrepackedLinear, backward_product, can_order, forward_product, prepack
+from pennyweight.model.prepacking import (
+    PrepackedLinear,
+    backward_product,
+    can_order,
+    forward_product,
+    prepack,
+)
 
 CLOSE = {"rtol": 2e-2, "atol": 2e-2}
 here = pytest.mark.skipif(

@@ -12,6 +12,10 @@ NAMES = {"plain": "pennyweight_plain", "packed": "pennyweight_packed", "sdpa": "
 """What Transformers calls each kind of attention."""
 
 
+LONGEST_PLAIN = 96
+"""Most keys for which plain products are faster than the fused kernel where there is no backward pass to come."""
+
+
 class PlainAttention(torch.autograd.Function):
     """softmax(scale · Q Kᵀ + mask) V by plain matrix products, [batch, heads, length, width] in and out.
 
@@ -74,7 +78,7 @@ def plain_attention(
     dropout: float = 0.0,
     **kwargs: Any,
 ) -> tuple[Tensor, Tensor | None]:
-    """`PlainAttention` as Transformers calls it; what that does not cover is computed by PyTorch's own attention.
+    """`PlainAttention` as Transformers calls it; where that is slower or does not do, PyTorch's own attention.
 
     Args:
         module: the attention layer.
@@ -91,8 +95,10 @@ def plain_attention(
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    masked = attention_mask is None or attention_mask.dtype is torch.bool
-    if dropout > 0 or not masked or key.shape[1] != query.shape[1] or kwargs.get("is_causal"):
+    learns = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in (query, key, value))
+    slower = not learns and key.shape[2] > LONGEST_PLAIN
+    biased = attention_mask is not None and attention_mask.dtype is not torch.bool
+    if slower or biased or dropout > 0 or key.shape[1] != query.shape[1] or kwargs.get("is_causal"):
         context, weights = sdpa_attention_forward(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **kwargs
         )

@@ -103,6 +103,11 @@ def fast_bf16(device: torch.device) -> bool:
     return False
 
 
+def has_matrix_unit() -> bool:
+    """Whether this CPU has one for bf16 (AMX)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
+
+
 def _devices() -> str:
     best = best_device().type
     return "give cpu, or nothing at all" if best == "cpu" else f"give cpu or {best}, or nothing at all"
