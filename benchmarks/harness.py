@@ -28,6 +28,13 @@ from pennyweight.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs")
+"""What is trained on the way."""
+
+
+def runs_of(name: str) -> Path:
+    """Where a measurement keeps what it trains: for each commit a folder of its own, as its code made it."""
+    state = git_state()
+    return RUNS / name / (state["commit"][:10] if state else "no-commit")
 
 
 @dataclass(frozen=True)

@@ -21,13 +21,13 @@ from typing import Any
 from benchmarks.contenders import recipe_for
 from benchmarks.exports import merged, onnx_int8, trained
 from benchmarks.harness import (
-    RUNS,
     Contender,
     alternate,
     apart,
     backbone_folder,
     data_folder,
     keep,
+    runs_of,
     surroundings,
     tell,
 )
@@ -81,7 +81,7 @@ def main() -> None:
     data = data_folder()
     name = Path(options.backbone).name + ("-quick" if options.quick else "")
     items = agnews(data, "test", count=size.test)
-    made = factories(options.backbone, data, size, items, RUNS / NAME / name)
+    made = factories(options.backbone, data, size, items, runs_of(NAME) / name)
     chosen = {name: way for name, way in made.items() if name in (options.only or WAYS)}
     content = measure(options.backbone, size, items, chosen, rounds=options.rounds or size.rounds)
     if not options.quick and not options.only:

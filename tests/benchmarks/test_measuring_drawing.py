@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.drawing import INFERENCE, PAGE, REACHING, TABLES, TRAINING, drawn, filled, read_results
+from benchmarks.drawing import PAGE, drawn, filled, read_results
+from benchmarks.tables import INFERENCE, REACHING, TABLES, TRAINING
 
 
 def rate(value: float) -> dict:
@@ -90,6 +91,14 @@ def test_without_results_every_row_says_so(page):
         assert rows
         assert all("not measured" in row for row in rows), table
     assert len(rows_of(empty, "training")) == len(TRAINING)
+
+
+def test_a_result_of_a_gpu_alone_leaves_the_other_rows_unmeasured(page):
+    gpu = {**MACHINE, "contenders": {"bf16": {"examples_per_second": rate(9_000.0), "accuracy": 0.9}}}
+    full = filled(page, {"inference": {"gpu": gpu}})
+    assert all("not measured" in row for row in rows_of(full, "inference"))
+    assert "9,000" in "".join(rows_of(full, "gpu"))
+    assert drawn({"training": {"gpu": gpu}}).startswith(b"\x89PNG")
 
 
 def test_results_are_written_into_their_tables(page):

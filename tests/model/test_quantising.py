@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import gc
+import threading
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -139,6 +141,35 @@ def test_an_input_that_is_common_is_quantised_once():
     same, other = inputs(x), x + 1
     assert inputs(other) is not same
     torch.testing.assert_close(back(inputs(other)), other.double(), atol=0.05, rtol=0)
+
+
+def test_threads_have_each_their_own_input():
+    inputs, wrong = Inputs(), []
+
+    def many(value):
+        for number in range(400):
+            x = torch.full((2, 2), value + number)
+            for _ in range(3):
+                found = float(back(inputs(x)).max())
+                if found != pytest.approx(value + number, rel=1e-3):
+                    wrong.append((value + number, found))
+
+    threads = [threading.Thread(target=many, args=(1e4 * place,)) for place in range(1, 5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_an_input_that_is_gone_is_forgotten():
+    inputs = Inputs()
+    x = torch.ones(3, 2)
+    kept = weakref.ref(inputs(x).values)
+    assert kept() is not None
+    del x
+    gc.collect()
+    assert kept() is None
 
 
 def test_an_input_that_is_gone_is_not_taken_for_the_next():

@@ -96,6 +96,22 @@ def test_the_lowest_trained_layer(folders):
     assert build(folders["bert"]).requires_grad_(False).stack.lowest_trained() == 4
 
 
+def test_electras_projection_is_below_all_layers(folders):
+    assert build(folders["electra"], layers=(None,)).stack.lowest_trained() == 0
+    assert build(folders["electra"], layers=(None, 3)).frozen_layers == 0
+
+
+@pytest.mark.parametrize("machine", [FP32, PACKED], ids=lambda machine: machine.attention)
+@pytest.mark.parametrize("head", [{"kind": "stock"}, {"pooling": "cls"}], ids=str)
+def test_where_no_layer_is_left_first_tokens_are_picked_all_the_same(machine, head, folders):
+    ids, mask = batch()
+    network = build(folders["bert"], machine, **head).requires_grad_(False).eval()
+    assert network.frozen_layers == 0
+    network.frozen_layers = network.stack.depth
+    prefix = network.prefix(mask, ids)
+    torch.testing.assert_close(network(mask, prefix=prefix), network(mask, ids), rtol=1e-4, atol=1e-4)
+
+
 def test_bf16_is_near_fp32_on_every_path(folders):
     ids, mask = batch()
     networks = [build(folders["bert"], machine, kind="stock") for machine in (FP32, BF16)]

@@ -12,6 +12,8 @@ NAMES = {"plain": "pennyweight_plain", "packed": "pennyweight_packed", "sdpa": "
 """What Transformers calls each kind of attention."""
 
 
+SOFTMAX_PART = 1 << 18
+"""Scores that are taken to fp32 at a time: few enough to stay in the cache, and to need no new pages."""
 LONGEST_PLAIN = 96
 """Most keys for which plain products are faster than the fused kernel where there is no backward pass to come."""
 
@@ -62,9 +64,12 @@ def _hide(scores: Tensor, mask: Tensor) -> None:
 
 
 def _softmax(scores: Tensor) -> Tensor:
-    if scores.dtype is torch.bfloat16 and scores.shape[-1] % 32:
-        return torch.softmax(scores, dim=-1, dtype=torch.float32).to(scores.dtype)
-    return torch.softmax(scores, dim=-1)
+    """Softmax over the last dimension of [n, q, k]; where it is made in fp32, part by part into ``scores`` itself."""
+    if scores.dtype is not torch.bfloat16 or scores.shape[-1] % 32 == 0:
+        return torch.softmax(scores, dim=-1)
+    for part in scores.split(max(1, SOFTMAX_PART // max(1, scores[0].numel()))):
+        part.copy_(torch.softmax(part, dim=-1, dtype=torch.float32))
+    return scores
 
 
 def plain_attention(

@@ -45,16 +45,18 @@ class PrepackedLinear(nn.Linear):
     def product(self, x: Tensor) -> Tensor:
         """W x + b, [..., in] → [..., out]; only where `orders`."""
         self._forget_another()
-        if self._forth is None:
-            self._forth = _ordered(self.weight)
-        return _multiply(x, self._forth, self.bias)
+        ordered = self._forth  # looked at once: another thread may order or forget as well
+        if ordered is None:
+            ordered = self._forth = _ordered(self.weight)
+        return _multiply(x, ordered, self.bias)
 
     def pull_back(self, gradient: Tensor) -> Tensor:
         """The gradient of x, gradient · W, [..., out] → [..., in]; only where `orders`."""
         self._forget_another()
-        if self._back is None:
-            self._back = _ordered(self.weight.t())
-        return _multiply(gradient, self._back, None)
+        ordered = self._back
+        if ordered is None:
+            ordered = self._back = _ordered(self.weight.t())
+        return _multiply(gradient, ordered, None)
 
     def forget(self) -> None:
         """Drop what was ordered: the weight has changed in a way that leaves no trace, as through ``.data``."""

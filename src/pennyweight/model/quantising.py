@@ -66,14 +66,20 @@ class Inputs:
 
     def __init__(self) -> None:
         """Begin with no input seen."""
-        self._seen: weakref.ref[Tensor] | None = None
-        self._result: EightBits | None = None
+        self._last: tuple[weakref.ref[Tensor], EightBits] | None = None
 
     def __call__(self, x: Tensor) -> EightBits:
         """[..., in] → uint8 [n, in]."""
-        if self._result is None or self._seen is None or self._seen() is not x:
-            self._seen, self._result = weakref.ref(x), eight_bits(x.reshape(-1, x.shape[-1]))
-        return self._result
+        last = self._last  # looked at once: another thread may predict as well
+        if last is not None and last[0]() is x:
+            return last[1]
+        result = eight_bits(x.reshape(-1, x.shape[-1]))
+        self._last = weakref.ref(x, self._forget), result
+        return result
+
+    def _forget(self, _input: object) -> None:
+        """The last input is gone, and what was made of it may go as well."""
+        self._last = None
 
 
 class Int8Linear(nn.Module):
@@ -124,7 +130,8 @@ def eight_bits(rows: Tensor) -> EightBits:
     values = torch.empty(rows.shape, dtype=torch.uint8)
     for place in range(0, len(rows), ROWS):  # passes over a slice in the cache are twice as fast
         steps = (rows[place : place + ROWS] * (1 / scale)).round_()
-        values[place : place + ROWS] = steps.add_(zero)  # bf16 has all whole numbers up to 256
+        # bf16 has all whole numbers up to 256; by way of int16 they are converted four times as fast.
+        values[place : place + ROWS] = steps.add_(zero).to(torch.int16)
     return EightBits(values, scale, zero)
 
 

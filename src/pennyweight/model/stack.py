@@ -25,6 +25,7 @@ class Stack:
         self._model = model
         self._base = model.base_model
         self._layers = list(self._base.encoder.layer)
+        self._projects = hasattr(self._base, "embeddings_project")
 
     @property
     def depth(self) -> int:
@@ -38,7 +39,8 @@ class Stack:
 
     def lowest_trained(self) -> int:
         """The lowest layer in which something requires a gradient; `depth` where none does."""
-        if any(parameter.requires_grad for parameter in self._base.embeddings.parameters()):
+        below = [self._base.embeddings, *([self._base.embeddings_project] if self._projects else [])]
+        if any(parameter.requires_grad for module in below for parameter in module.parameters()):
             return 0
         trained = (any(p.requires_grad for p in layer.parameters()) for layer in self._layers)
         return next((index for index, found in enumerate(trained) if found), self.depth)
@@ -56,7 +58,7 @@ class Stack:
         else:
             padding = getattr(embeddings, "padding_idx", None)  # RoBERTa counts places from behind this number
             hidden = embeddings(input_ids=input_ids, position_ids=places if padding is None else places + padding + 1)
-        if hasattr(self._base, "embeddings_project"):
+        if self._projects:
             hidden = self._base.embeddings_project(hidden)
         return hidden
 
@@ -81,9 +83,13 @@ class Stack:
         arguments = layout.arguments(self._base.config, hidden)
         for layer in self._layers[first:whole]:
             hidden = layer(hidden, **arguments)
+        if not first_tokens:
+            return hidden
         if whole < last:
             hidden = _first_tokens(self._layers[whole], hidden, layout, arguments)
-        return hidden.view(-1, 1, hidden.shape[-1]) if first_tokens and whole < last else hidden
+        else:
+            hidden = layout.first_tokens(hidden)
+        return hidden.reshape(-1, 1, hidden.shape[-1])
 
     def stock_logits(self, first_tokens: Tensor) -> Tensor:
         """Logits of the architecture's own head, fp32 [texts, classes], of [texts, 1, width]."""
