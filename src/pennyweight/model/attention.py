@@ -67,7 +67,7 @@ def _softmax(scores: Tensor) -> Tensor:
     """Softmax over the last dimension of [n, q, k]; where it is made in fp32, part by part into ``scores`` itself."""
     if scores.dtype is not torch.bfloat16 or scores.shape[-1] % 32 == 0:
         return torch.softmax(scores, dim=-1)
-    for part in scores.split(max(1, SOFTMAX_PART // max(1, scores[0].numel()))):
+    for part in torch.split(scores, max(1, SOFTMAX_PART // max(1, scores[0].numel()))):
         part.copy_(torch.softmax(part, dim=-1, dtype=torch.float32))
     return scores
 
