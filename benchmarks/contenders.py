@@ -79,10 +79,10 @@ class PennyweightLearner:
         from pennyweight.budget.known import architecture_of
         from pennyweight.cache import default_cache
         from pennyweight.console import Speaker
-        from pennyweight.model.device import best_device, choose_machine
+        from pennyweight.model.device import best_device
         from pennyweight.pipeline.planning import plan_architecture
         from pennyweight.pipeline.preparation import collect
-        from pennyweight.pipeline.workbench import keep_prefix, set_up
+        from pennyweight.pipeline.workbench import keep_prefix, machine_for, set_up
 
         self._architecture = architecture_of(read_config(recipe.backbone.name), classes=len(LABELS))
         self._plan = plan_architecture(recipe, self._architecture, classes=len(LABELS))
@@ -94,7 +94,7 @@ class PennyweightLearner:
             plan=self._plan,
             architecture=self._architecture,
             accelerator=accelerator,
-            machine=choose_machine(precision="auto", attention="auto", device=accelerator.device),
+            machine=machine_for(recipe, self._architecture, accelerator.device),
             cache=cache,
         )
         keep_prefix(self._bench, cache, Speaker(enabled=False))

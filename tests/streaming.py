@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import pytest
 from tiny import sentences, write_csv
 
 from pennyweight.classifier import Classifier
+from pennyweight.data.batches import TokenTable
 from pennyweight.pipeline import partial, predicting
 from pennyweight.pipeline.predicting import Predicted, parse_columns, predict_source
 
@@ -23,6 +25,20 @@ def small_windows(patch: pytest.MonkeyPatch, size: int = WINDOW) -> None:
     """Let a few rows be a window, and save each of them at once."""
     patch.setattr(predicting, "WINDOW", size)
     patch.setattr(partial, "SECONDS_BETWEEN_JOURNALS", 0.0)
+
+
+def stopping(patch: pytest.MonkeyPatch, after: int, number: signal.Signals = signal.SIGINT) -> None:
+    """Stand for a person who presses Ctrl-C while the window after so many others is computed."""
+    done: list[TokenTable] = []
+    really = Classifier.logits_of
+
+    def logits_of(self: Classifier, tokens: TokenTable) -> Any:
+        done.append(tokens)
+        if len(done) == after + 1:
+            signal.raise_signal(number)
+        return really(self, tokens)
+
+    patch.setattr(Classifier, "logits_of", logits_of)
 
 
 def make_table(path: Path, rows: int = ROWS) -> Path:

@@ -139,6 +139,18 @@ def test_a_cache_without_a_limit_above_zero_is_off(cache):
     assert off.clear() == 1000
 
 
+def test_room_that_is_not_there_is_named_unless_the_cache_is_off(cache):
+    cache.limit = 3500
+    put(cache, "a")
+    assert cache.has_room_for(3500)
+    assert cache.trouble is None
+    assert not cache.has_room_for(3501)
+    assert "cannot hold 3,501 bytes: its limit (PENNYWEIGHT_CACHE_BYTES) is 3,500 bytes" in cache.trouble
+    off = Cache(cache.folder, 0)
+    assert not off.has_room_for(1)
+    assert off.trouble is None
+
+
 Disk = namedtuple("Disk", "total used free")
 
 

@@ -172,3 +172,18 @@ def test_another_tokenizer_is_refused(copied, tiny_roberta, tmp_path):
 def test_a_backbone_that_is_gone_is_named(copied):
     edit(copied, backbone__name="/nowhere/backbone")
     assert "/nowhere/backbone" in refusal(copied)
+
+
+def test_altered_settings_of_the_tokenizer_are_refused(copied, tiny_roberta, tmp_path):
+    other = Path(shutil.copytree(tiny_roberta, tmp_path / "other"))
+    path = other / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(settings | {"model_max_length": 99}))
+    Classifier.load(copied, backbone=str(other), device="cpu")
+    path.write_text(json.dumps(settings | {"split_special_tokens": True}))
+    assert "tokenizer" in refusal(copied, backbone=str(other))
+
+
+def test_a_folder_that_knows_the_vocabulary_alone_opens(copied, tiny_roberta):
+    edit(copied, backbone__tokenizer_sha256=file_digest(tiny_roberta / "tokenizer.json"))
+    Classifier.load(copied, device="cpu")

@@ -5,6 +5,7 @@ import os
 import stat
 
 import pytest
+from filelock import FileLock
 
 from pennyweight.errors import InputError, RunError
 from pennyweight.files import atomic_writer, held, write_bytes, write_json, write_text
@@ -81,3 +82,67 @@ def test_a_lock_is_held_by_one_and_leaves_nothing(tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="cannot write"), held(tmp_path / "file" / "lock", refusal="taken"):
         pass
+
+
+def test_a_lock_that_is_given_back_is_not_that_of_another(tmp_path, monkeypatch):
+    """Once it can be had by others, its file is theirs: no longer to be removed."""
+    lock, really = tmp_path / "lock", FileLock.release
+    taken = []
+
+    def release(holder, *arguments, **options):
+        really(holder, *arguments, **options)
+        if not taken:
+            taken.append(FileLock(lock))
+            taken[0].acquire(timeout=0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FileLock, "release", release)
+        with held(lock, refusal="taken"):
+            pass
+    assert lock.exists()
+    with pytest.raises(InputError, match="taken"), held(lock, refusal="taken"):
+        pass
+    taken[0].release()
+
+
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_lock_file_that_lost_its_name_is_not_enough(replaced, tmp_path, monkeypatch):
+    """Between opening and locking it, its former holder may have removed it, and another process made a new one."""
+    lock, really = tmp_path / "folder" / "lock", FileLock.acquire
+    calls = []
+
+    def acquire(holder, *arguments, **options):
+        calls.append(holder)
+        proxy = really(holder, *arguments, **options)
+        if len(calls) == 1:
+            lock.rename(tmp_path / "removed")
+            if replaced:
+                lock.touch()
+            else:
+                lock.parent.rmdir()
+        return proxy
+
+    monkeypatch.setattr(FileLock, "acquire", acquire)
+    with held(lock, refusal="taken"):
+        assert lock.exists()
+        with pytest.raises(InputError, match="taken"), held(lock, refusal="taken"):
+            pass
+    assert not lock.exists()
+    assert len(calls) == 3
+
+
+def test_a_lock_file_removed_while_it_is_being_locked_is_made_again(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+    lock, really = tmp_path / "lock", fcntl.flock
+    removed = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not removed:
+            removed.append(lock)
+            lock.unlink()
+        really(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with held(lock, refusal="taken"):
+        assert lock.exists()
+    assert removed

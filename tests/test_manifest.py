@@ -8,6 +8,7 @@ import pytest
 
 from pennyweight.errors import InputError
 from pennyweight.manifest import FORMAT, Manifest, file_digest, read_manifest, require_unaltered, weight_files
+from pennyweight.model.backbone import find_backbone
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def test_what_predicting_needs(trained, make_recipe, tiny_roberta):
     assert manifest.labels == recipe.data.labels
     assert Path(manifest.backbone.name) == tiny_roberta
     assert manifest.backbone.weights_sha256 == file_digest(tiny_roberta / "model.safetensors")
-    assert manifest.backbone.tokenizer_sha256 == file_digest(tiny_roberta / "tokenizer.json")
+    assert manifest.backbone.tokenizer_sha256 == find_backbone(str(tiny_roberta)).tokenizer_digest
     assert (manifest.backbone.hidden_size, manifest.backbone.model_type) == (32, "roberta")
     assert (manifest.head.kind, manifest.head.pooling) == ("linear", "mean")
     assert (manifest.text.columns, manifest.text.label_column) == (("text",), "label")

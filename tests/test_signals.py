@@ -34,6 +34,31 @@ def test_the_second_one_has_its_usual_effect():
         signal.raise_signal(signal.SIGINT)
 
 
+@pytest.mark.parametrize("number", STOPS)
+@pytest.mark.parametrize("handler", [signal.SIG_IGN, signal.SIG_DFL])
+def test_a_signal_that_is_ignored_stays_so(number, handler):
+    before = signal.signal(number, handler)
+    try:
+        with stop_requests() as requested:
+            assert (signal.getsignal(number) == handler) == (handler == signal.SIG_IGN)
+            signal.raise_signal(number)
+            assert requested == ([] if handler == signal.SIG_IGN else [number])
+        assert signal.getsignal(number) == handler
+    finally:
+        signal.signal(number, before)
+
+
+def test_a_handler_that_was_not_set_from_python_is_left_alone(monkeypatch):
+    really = signal.getsignal
+    foreign = really(signal.SIGTERM)
+    with monkeypatch.context() as patch:
+        patch.setattr(signal, "getsignal", lambda number: None if number == signal.SIGTERM else really(number))
+        with stop_requests() as requested:
+            assert really(signal.SIGTERM) == foreign
+            signal.raise_signal(signal.SIGINT)
+            assert requested == [signal.SIGINT]
+
+
 def test_elsewhere_than_in_the_main_thread_nothing_is_collected():
     found: list[object] = []
 

@@ -162,6 +162,13 @@ class Cache:
             self._note(f"cannot be read: {error.strerror or error}")
             return 0
 
+    def has_room_for(self, size: int) -> bool:
+        """Whether `allowance` is at least ``size`` bytes; where not, `trouble` says so, unless the cache is off."""
+        allowed = self.allowance()
+        if size > allowed and self.limit:
+            self._note(f"cannot hold {size:,} bytes: its {self._bound(allowed)} is {allowed:,} bytes")
+        return size <= allowed
+
     def clear(self, kind: str | None = None) -> int:
         """Remove entries and what broken-off writes have left; other files stay, and no link is followed.
 
@@ -225,8 +232,11 @@ class Cache:
                 remove(one.path)
                 taken -= one.size
         if taken > allowed - size:
-            bound = f"limit ({LIMIT_VARIABLE})" if allowed == self.limit else "share of what the disk has free"
-            raise OSError(errno.ENOSPC, f"an entry of {size:,} bytes does not fit its {bound} of {allowed:,} bytes")
+            reason = f"an entry of {size:,} bytes does not fit its {self._bound(allowed)} of {allowed:,} bytes"
+            raise OSError(errno.ENOSPC, reason)
+
+    def _bound(self, allowed: int) -> str:
+        return f"limit ({LIMIT_VARIABLE})" if allowed == self.limit else "share of what the disk has free"
 
 
 def default_cache() -> Cache:

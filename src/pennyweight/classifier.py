@@ -97,7 +97,12 @@ class Classifier:
 
         if is_quantised(self._network):
             return "int8"
-        return "fp32" if self._network.machine.dtype is torch.float32 else "bf16"
+        return "fp32" if self.machine.dtype is torch.float32 else "bf16"
+
+    @property
+    def machine(self) -> Machine:
+        """Where and how this classifier computes."""
+        return self._network.machine
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -217,7 +222,8 @@ def _require_same_backbone(files: BackboneFiles, manifest: Manifest, folder: Pat
             f"{folder}: wrong weights digest: backbone {files.name} has SHA-256 {files.digest}, the classifier was "
             f"trained on {record.weights_sha256}; give the backbone it was trained on"
         )
-    if files.tokenizer_digest != record.tokenizer_sha256:
+    # Folders of before the settings counted hold the digest of the vocabulary, and none written since does.
+    if record.tokenizer_sha256 not in (files.tokenizer_digest, files.vocabulary_digest):
         raise InputError(
             f"{folder}: the tokenizer of backbone {files.name} is not the one the classifier was trained with"
         )

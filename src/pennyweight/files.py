@@ -8,9 +8,15 @@ import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from pennyweight.errors import InputError, RunError
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+_LOCK_SECONDS = 0.1  # long enough to try again where a lock is given back in the same moment
+_LOCK_ATTEMPTS = 10
 
 
 @contextlib.contextmanager
@@ -83,17 +89,45 @@ def held(lock: Path, *, refusal: str) -> Iterator[None]:
     from filelock import FileLock, Timeout
 
     with writing(lock, remedy="choose another folder"):
-        lock.parent.mkdir(parents=True, exist_ok=True)
         holder = FileLock(lock)
         try:
-            holder.acquire(timeout=0)
+            _acquire(holder, lock)
         except Timeout:
             raise InputError(refusal) from None
     try:
         yield
     finally:
+        _release(holder, lock)
+
+
+def _acquire(holder: BaseFileLock, lock: Path) -> None:
+    """Lock the file of that name, and not one that lost it to another process's release; raises filelock's Timeout."""
+    from filelock import Timeout
+
+    for _ in range(_LOCK_ATTEMPTS):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # who held it before removed it just now, or the folder
+            holder.acquire(timeout=_LOCK_SECONDS, poll_interval=0.01)
+            descriptor = holder._context.lock_file_fd  # not public, but the only way to tell which file is locked
+            assert descriptor is not None
+            if os.path.samestat(os.fstat(descriptor), lock.stat()):
+                return
         holder.release()
-        lock.unlink(missing_ok=True)
+    raise Timeout(str(lock))
+
+
+def _release(holder: BaseFileLock, lock: Path) -> None:
+    """Remove a lock file that is held and give it back, so that nobody can hold a file that is removed afterwards."""
+    from filelock import UnixFileLock
+
+    try:
+        if isinstance(holder, UnixFileLock):
+            lock.unlink(missing_ok=True)
+    finally:
+        holder.release()
+    if os.name == "nt":  # where no file can be removed that is open, by its holder neither
+        with contextlib.suppress(OSError):
+            lock.unlink(missing_ok=True)
 
 
 def _umask() -> int:

@@ -13,6 +13,9 @@ from types import FrameType
 def stop_requests() -> Iterator[list[int]]:
     """Collect SIGINT and SIGTERM instead of dying in the middle of a step; a second one has its usual effect.
 
+    A signal that is ignored stays so, as SIGINT is where a script starts a command with ``&``; so does the handler of
+    one that was not set from Python, which Python could not set again.
+
     Yields:
         The signals that have come so far; in any other than the main thread, which alone gets signals, always empty.
     """
@@ -20,7 +23,8 @@ def stop_requests() -> Iterator[list[int]]:
     if threading.current_thread() is not threading.main_thread():
         yield requests
         return
-    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: handler for number, handler in handlers.items() if handler not in (None, signal.SIG_IGN)}
 
     def request(number: int, _frame: FrameType | None) -> None:
         requests.append(number)

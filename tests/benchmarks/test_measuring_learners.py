@@ -12,6 +12,8 @@ from worded import items, write_data
 from benchmarks.contenders import PennyweightLearner, recipe_for, upper_half
 from benchmarks.items import agnews_file
 from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TUNED, Flags, TrainerLearner, build_model
+from pennyweight.model.device import choose_machine
+from pennyweight.pipeline import workbench
 
 COUNT = 100
 RATE = 1e-2
@@ -68,6 +70,20 @@ def test_pennyweight_learns(tiny_bert, source, targets):
         assert learner.learn().work == COUNT
     assert learner.loss() < before - 0.1
     assert learner.describe()["layers_adapted"] == ([1] if targets == "upper half" else [0, 1])
+
+
+def test_pennyweights_machine_is_that_of_its_recipe(tiny_bert, source, monkeypatch):
+    """With dropout no texts are packed: so the machine is chosen as in a run."""
+    packable = []
+
+    def seen(**given):
+        packable.append(given["packable"])
+        return choose_machine(**given)
+
+    monkeypatch.setattr(workbench, "choose_machine", seen)
+    for dropout in (False, True):
+        pennyweight(tiny_bert, source, dropout=dropout)
+    assert packable == [True, False]
 
 
 def test_a_turn_may_be_a_few_batches(tiny_bert, source):

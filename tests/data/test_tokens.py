@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tokenizers.pre_tokenizers import PreTokenizer
 from transformers import AutoTokenizer
 
 from pennyweight.cache import Cache
@@ -19,8 +21,6 @@ from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.tokens import tokenise_cached
 
 CHUNK = 4000
-NOT_CALLED = SimpleNamespace(truncation_side="right")
-"""Stands for a tokenizer that must not be asked."""
 
 
 @pytest.fixture(scope="module", params=["tiny_roberta", "tiny_bert"])
@@ -64,8 +64,19 @@ def same(one: TokenTable, other: TokenTable) -> bool:
     )
 
 
-def cached(texts, tokenizer, cache, *, max_length: int = 16, tokenizer_key: str = "a tokenizer") -> TokenTable:
-    return tokenise_cached(texts, tokenizer, max_length=max_length, tokenizer_key=tokenizer_key, cache=cache)
+def cached(texts, tokenizer, cache, *, max_length: int = 16) -> TokenTable:
+    return tokenise_cached(texts, tokenizer, max_length=max_length, cache=cache)
+
+
+def silent(tokenizer):
+    """A tokenizer that can be told what to do and written down, but gives no tokens of any text."""
+
+    def set_up(text: str, **options: object) -> None:
+        assert text == ""
+        tokenizer(text, **options)
+
+    set_up.backend_tokenizer = SimpleNamespace(to_str=tokenizer.backend_tokenizer.to_str, encode_special_tokens=False)
+    return set_up
 
 
 @pytest.mark.parametrize("max_length", [3, 16, 128])
@@ -83,8 +94,7 @@ def test_cold_and_warm_are_what_tokenising_gives(tokenizer, cache, seed):
     texts = random_texts(300, seed)
     expected = tokenise(texts, tokenizer, max_length=16)
     assert same(cached(texts, tokenizer, cache), expected)
-    assert same(cached(texts, NOT_CALLED, cache), expected)
-    assert same(cached(texts, tokenizer, None), expected)
+    assert same(cached(texts, silent(tokenizer), cache), expected)
     assert cache.trouble is None
 
 
@@ -95,7 +105,7 @@ def test_any_number_of_texts(tokenizer, cache, count):
     assert len(expected) == count
     assert same(cached(texts, tokenizer, cache), expected)
     assert len(cache.entries()) == -(-count // CHUNK)
-    assert same(cached(tuple(texts), NOT_CALLED if count else tokenizer, cache), expected)
+    assert same(cached(tuple(texts), silent(tokenizer) if count else tokenizer, cache), expected)
 
 
 def test_only_what_is_new_is_tokenised(tokenizer, cache):
@@ -106,7 +116,7 @@ def test_only_what_is_new_is_tokenised(tokenizer, cache):
     texts.append("one more")
     assert same(cached(texts, tokenizer, cache), tokenise(texts, tokenizer, max_length=16))
     assert len({entry.key for entry in cache.entries()} - before) == 2
-    assert same(cached(texts[:CHUNK], NOT_CALLED, cache), tokenise(texts[:CHUNK], tokenizer, max_length=16))
+    assert same(cached(texts[:CHUNK], silent(tokenizer), cache), tokenise(texts[:CHUNK], tokenizer, max_length=16))
 
 
 def test_other_settings_are_other_entries(tokenizer, cache):
@@ -116,8 +126,42 @@ def test_other_settings_are_other_entries(tokenizer, cache):
     assert same(cached(texts, tokenizer, cache, max_length=17), tokenise(texts, tokenizer, max_length=17))
     assert same(cached(texts, left, cache), tokenise(texts, left, max_length=16))
     assert not same(cached(texts, left, cache), cached(texts, tokenizer, cache))
-    cached(texts, tokenizer, cache, tokenizer_key="another tokenizer")
-    assert len(cache.entries()) == 4
+    assert len(cache.entries()) == 3
+
+
+def test_whatever_changes_the_backend_is_another_entry(cache, tiny_bert, tmp_path):
+    """Transformers rebuilds parts of it from tokenizer_config.json, other parts change when it is used."""
+    texts = ["Les CAF\u00c9S de l'\u00eele [SEP] the ship", "The quay"]
+    expected = {}
+    for name, changes in (("none", {}), ("cased", {"do_lower_case": False}), ("split", {"split_special_tokens": True})):
+        folder = Path(shutil.copytree(tiny_bert, tmp_path / name))
+        path = folder / "tokenizer_config.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        expected[name] = tokenise(texts, AutoTokenizer.from_pretrained(folder), max_length=16)
+        assert same(cached(texts, tokenizer, cache), expected[name])
+    assert not same(expected["none"], expected["cased"])
+    assert not same(expected["none"], expected["split"])
+    assert len(cache.entries()) == 3
+
+
+def test_what_was_done_with_a_tokenizer_before_does_not_matter(tokenizer, cache):
+    texts = random_texts(20, seed=11)
+    expected = cached(texts, AutoTokenizer.from_pretrained(tokenizer.name_or_path), cache)
+    tokenizer(["the ship", "a"], padding="max_length", max_length=9, truncation=True)
+    assert same(cached(texts, tokenizer, cache), expected)
+    assert len(cache.entries()) == 1
+
+
+def test_tokens_of_a_tokenizer_with_parts_in_python_are_not_kept(cache, tiny_bert):
+    class Alone:
+        def pre_tokenize(self, pretok) -> None: ...
+
+    texts = ["the ship", "ship"]
+    tokenizer = AutoTokenizer.from_pretrained(tiny_bert)
+    tokenizer.backend_tokenizer.pre_tokenizer = PreTokenizer.custom(Alone())
+    assert same(cached(texts, tokenizer, cache), tokenise(texts, tokenizer, max_length=16))
+    assert cache.entries() == []
 
 
 def test_tokens_of_another_version_of_the_library_are_not_taken(tokenizer, cache, monkeypatch):
@@ -178,7 +222,7 @@ def test_an_entry_that_is_torn_away_while_it_is_read_is_computed_again(tokenizer
     torn = Torn(cache.folder, cache.limit)
     assert same(cached(texts, tokenizer, torn), expected)
     assert "ends too early" in torn.trouble
-    assert same(cached(texts, NOT_CALLED, cache), expected)
+    assert same(cached(texts, silent(tokenizer), cache), expected)
 
 
 def test_a_cache_that_keeps_nothing_changes_nothing(tokenizer, tmp_path):
@@ -194,7 +238,7 @@ def test_a_cache_that_keeps_nothing_changes_nothing(tokenizer, tmp_path):
 def test_tokens_survive_the_loss_of_the_cache(tokenizer, cache):
     texts = random_texts(100, seed=9)
     cached(texts, tokenizer, cache)
-    table = cached(texts, NOT_CALLED, cache)
+    table = cached(texts, silent(tokenizer), cache)
     shutil.rmtree(cache.folder)
     assert same(table, tokenise(texts, tokenizer, max_length=16))
 
@@ -204,7 +248,8 @@ def test_tables_from_the_cache_serve_like_others(tokenizer, cache):
     items = np.array([5, 0, 59, 5])
     cached(texts, tokenizer, cache)
     assert same(
-        cached(texts, NOT_CALLED, cache).take(items), tokenise([texts[i] for i in items], tokenizer, max_length=16)
+        cached(texts, silent(tokenizer), cache).take(items),
+        tokenise([texts[i] for i in items], tokenizer, max_length=16),
     )
 
 
@@ -219,4 +264,4 @@ def test_real_texts(real_data, minilm, cache):
     assert expected.ids.tolist() == [token for one in lists for token in one]
     assert (expected.full_lengths > 32).any()
     assert same(cached(texts, tokenizer, cache, max_length=32), expected)
-    assert same(cached(texts, NOT_CALLED, cache, max_length=32), expected)
+    assert same(cached(texts, silent(tokenizer), cache, max_length=32), expected)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -91,3 +92,35 @@ def test_encoded_piece_by_piece_it_is_the_same_table(suffix, windows, tmp_path):
         for rows in windows:
             write(rows)
     assert path.read_bytes() == whole.read_bytes()
+
+
+def row_groups(path) -> list[int]:
+    """Rows of each row group of a Parquet file."""
+    metadata = pq.read_metadata(path)
+    return [metadata.row_group(number).num_rows for number in range(metadata.num_row_groups)]
+
+
+def written(rows: list[list[dict[str, object]]], folder) -> list[Path]:
+    """The same batches as Parquet, written and converted."""
+    whole, pieces, converted = folder / "a.parquet", folder / "pieces", folder / "b.parquet"
+    encoding = encoding_of(converted, COLUMNS)
+    with open_table(whole, COLUMNS) as write, pieces.open("wb") as file:
+        file.write(encoding.header)
+        for batch in rows:
+            write(batch)
+            file.write(encoding.encode(batch))
+    encoding.convert(pieces, converted)
+    return [whole, converted]
+
+
+def test_a_row_group_is_of_many_batches(tmp_path):
+    rows = [[{"row": 3 * number + one, "label": "a", "share": 0.5} for one in range(3)] for number in range(150)]
+    for path in written(rows, tmp_path):
+        assert row_groups(path) == [192, 192, 66]
+        assert pq.read_table(path).to_pylist() == [row for batch in rows for row in batch]
+
+
+def test_a_row_group_of_long_texts_is_smaller(tmp_path):
+    rows = [[{"row": number, "label": "a" * 5_000_000, "share": 0.5}] for number in range(20)]
+    for path in written(rows, tmp_path):
+        assert row_groups(path) == [14, 6]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch.nn.functional import scaled_dot_product_attention as reference
@@ -12,6 +15,7 @@ from pennyweight.model.attention import (
     NAMES,
     PlainAttention,
     Spans,
+    has_packed_kernel,
     packed_attention,
     plain_attention,
     register_attention,
@@ -154,3 +158,16 @@ def test_transformers_knows_them_by_name():
     known = AttentionInterface()
     assert known[NAMES["plain"]] is plain_attention
     assert known[NAMES["packed"]] is packed_attention
+
+
+@pytest.mark.parametrize(
+    ("varlen", "there"),
+    [
+        (None, False),
+        (SimpleNamespace(varlen_attn=lambda query, key, value, starts, is_causal=False: query), False),
+        (SimpleNamespace(varlen_attn=lambda query, key, value, starts, *, scale=None: query), True),
+    ],
+)
+def test_the_packed_kernel_is_there_where_its_scale_can_be_chosen(varlen, there, monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", varlen)
+    assert has_packed_kernel() is there

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 
@@ -47,8 +48,37 @@ def refusal(folder, **options) -> str:
 def test_what_identifies_a_backbone(tiny_bert):
     files = find_backbone(str(tiny_bert))
     assert files.digest == file_digest(tiny_bert / "model.safetensors")
-    assert files.tokenizer_digest == file_digest(tiny_bert / "tokenizer.json")
+    assert files.vocabulary_digest == file_digest(tiny_bert / "tokenizer.json")
+    assert files.tokenizer_digest == find_backbone(str(tiny_bert)).tokenizer_digest != files.vocabulary_digest
     assert files.config["model_type"] == "bert"
+
+
+def test_the_tokenizers_settings_identify_it_too(copied):
+    """Written otherwise, or with what has no effect on tokens, they are the same."""
+    before = find_backbone(str(copied))
+    path = copied / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(settings.items())) | {"model_max_length": 7, "name_or_path": "x"}))
+    assert find_backbone(str(copied)) == before
+    digests = {before.tokenizer_digest}
+    for name, content in (
+        ("tokenizer_config.json", settings | {"do_lower_case": not settings["do_lower_case"]}),
+        ("special_tokens_map.json", {"sep_token": "[MASK]"}),
+        ("added_tokens.json", {"quay": 299}),
+    ):
+        (copied / name).write_text(json.dumps(content))
+        after = find_backbone(str(copied))
+        assert after.tokenizer_digest not in digests
+        assert after.vocabulary_digest == before.vocabulary_digest
+        digests.add(after.tokenizer_digest)
+
+
+@pytest.mark.parametrize(("content", "reason"), [("{", "cannot be read"), ("[1]", "holds no settings")])
+def test_settings_of_a_tokenizer_that_are_none(content, reason, copied):
+    (copied / "tokenizer_config.json").write_text(content)
+    message = refusal(copied)
+    assert f"tokenizer_config.json {reason}" in message
+    assert "restore it from a copy" in message
 
 
 @pytest.mark.parametrize("machine", [FP32, BF16], ids=["fp32", "bf16"])
@@ -177,8 +207,6 @@ def test_the_tokenizer_and_its_prefix_space(tiny_roberta):
 
 
 def test_remote_code_is_never_run(copied):
-    import json
-
     config = json.loads((copied / "config.json").read_text())
     config["auto_map"] = {"AutoModel": "evil.Model", "AutoConfig": "evil.Config"}
     (copied / "config.json").write_text(json.dumps(config))

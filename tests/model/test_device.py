@@ -23,21 +23,41 @@ CPU = torch.device("cpu")
 )
 def test_choices(fast, precision, attention, line, monkeypatch):
     monkeypatch.setattr(module, "fast_bf16", lambda _device: fast)
-    assert choose_machine(precision=precision, attention=attention, device=CPU).line() == line
+    assert choose_machine(precision=precision, attention=attention, device=CPU, packable=True).line() == line
 
 
-@pytest.mark.parametrize(("packable", "kind"), [(True, "packed"), (False, "sdpa")])
-def test_cuda_packs_texts_where_they_may_be_packed(packable, kind, monkeypatch):
+@pytest.mark.parametrize(
+    ("packable", "kernel", "kind"), [(True, True, "packed"), (False, True, "sdpa"), (True, False, "sdpa")]
+)
+def test_cuda_packs_texts_where_they_may_be_packed(packable, kernel, kind, monkeypatch):
     monkeypatch.setattr(module, "fast_bf16", lambda _device: True)
+    monkeypatch.setattr(module, "has_packed_kernel", lambda: kernel)
     cuda = torch.device("cuda")
     assert choose_machine(precision="auto", attention="auto", device=cuda, packable=packable).attention == kind
     assert choose_machine(precision="fp32", attention="auto", device=cuda, packable=packable).attention == "sdpa"
 
 
+def test_bf16_asked_for_on_an_old_gpu_is_not_packed(monkeypatch):
+    monkeypatch.setattr(module, "fast_bf16", lambda _device: False)
+    monkeypatch.setattr(module, "has_packed_kernel", lambda: True)
+    old = choose_machine(precision="bf16", attention="auto", device=torch.device("cuda"), packable=True)
+    assert (old.dtype, old.attention) == (torch.bfloat16, "sdpa")
+
+
 def test_packing_what_cannot_be_packed_is_refused():
     with pytest.raises(InputError, match="packed"):
         choose_machine(precision="auto", attention="packed", device=CPU, packable=False)
-    assert choose_machine(precision="auto", attention="packed", device=CPU).attention == "packed"
+    assert choose_machine(precision="auto", attention="packed", device=CPU, packable=True).attention == "packed"
+
+
+def test_packing_without_the_kernel_is_refused_where_the_kernel_would_be_used(monkeypatch):
+    monkeypatch.setattr(module, "has_packed_kernel", lambda: False)
+    cuda = torch.device("cuda")
+    with pytest.raises(InputError, match=r"attention = packed: PyTorch .* has no attention kernel .* say auto"):
+        choose_machine(precision="bf16", attention="packed", device=cuda, packable=True)
+    for device, precision in ((cuda, "fp32"), (CPU, "bf16")):
+        machine = choose_machine(precision=precision, attention="packed", device=device, packable=True)
+        assert machine.attention == "packed"
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from pennyweight.data.batches import collate
 from pennyweight.model.backbone import find_backbone
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.prefix import KIND, open_prefix
+from pennyweight.model.prepacking import PrepackedLinear
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +47,7 @@ def test_what_is_read_is_what_is_computed(machine, heads, folder, tmp_path, requ
     if heads:
         request.getfixturevalue(heads)
     network, tokens, pad_id, prefix = opened(folder, Cache(tmp_path, 10**9), machine=machine)
-    assert (len(prefix.entries) > 3) == bool(heads)
+    assert (len(prefix.chunks) > 3) == bool(heads)
     network.eval()
     for indices in np.random.default_rng(0).permutation(len(tokens)).reshape(-1, 5):
         batch = collate(tokens, indices, pad_id=pad_id)
@@ -87,8 +90,8 @@ def test_a_longer_table_shares_the_chunks_of_a_shorter_one(folder, tmp_path, sma
     )  # the last differs
 
 
-@pytest.mark.parametrize("change", ["layer", "weights", "dtype", "tokens", "config"])
-def test_what_the_output_depends_on_is_in_the_key(change, folder, tmp_path):
+@pytest.mark.parametrize("change", ["layer", "weights", "dtype", "tokens", "config", "attention", "device", "version"])
+def test_what_the_output_depends_on_is_in_the_key(change, folder, tmp_path, monkeypatch):
     cache = Cache(tmp_path, 10**9)
     opened(folder, cache)
     first = {entry.path for entry in cache.entries()}
@@ -104,6 +107,14 @@ def test_what_the_output_depends_on_is_in_the_key(change, folder, tmp_path):
         tokens, _ = table(folder)
         tokens.ids[3] += 1
         opened(folder, cache, tokens=tokens)
+    elif change == "device":
+        monkeypatch.setattr(module.Machine, "line", lambda machine: f"cuda, {machine.dtype}, {machine.attention}")
+        opened(folder, cache)
+    elif change == "version":
+        monkeypatch.setattr(torch, "__version__", type(torch.__version__)("99.0.0"))
+        opened(folder, cache)
+    elif change == "attention":
+        opened(folder, cache, machine=replace(FP32, attention="eager"))
     else:
         opened(folder, cache, **({"layers": (3,)} if change == "layer" else {"machine": BF16}))
     assert len({entry.path for entry in cache.entries()} - first) == len(first)
@@ -140,6 +151,53 @@ def test_no_room_means_no_prefix(folder, tmp_path, small_chunks):
     assert cache.trouble
 
 
+def test_too_little_room_is_said_and_a_cache_that_is_off_is_not(folder, tmp_path):
+    small, off = Cache(tmp_path, 2000), Cache(tmp_path, 0)
+    assert opened(folder, small)[3] is opened(folder, off)[3] is None
+    assert "cannot hold" in small.trouble
+    assert off.trouble is None
+
+
+def test_progress_is_told_of_each_batch_and_may_end_the_work(folder, tmp_path, small_chunks, monkeypatch):
+    monkeypatch.setattr(module, "_BATCH", 2)
+    network, cache, told = build(folder, layers=(2, 3)), Cache(tmp_path, 10**9), []
+    tokens, pad_id = table(folder)
+
+    def tell(done: int) -> None:
+        told.append(done)
+        if done > 20:
+            raise InterruptedError
+
+    network.train()
+    with pytest.raises(InterruptedError):
+        open_prefix(network, find_backbone(str(folder)), tokens, pad_id=pad_id, cache=cache, progress=tell)
+    assert network.training
+    assert told == sorted(told) and len(set(told)) > 10
+    kept = cache.usage()[KIND].entries
+    assert kept == np.searchsorted(module._chunk_starts(tokens.offsets), 20, side="right") - 1
+    assert opened(folder, cache)[3] is not None
+
+
+def test_matrices_that_are_not_used_again_keep_no_order(folder, tmp_path):
+    network, tokens, pad_id, prefix = opened(folder, Cache(tmp_path, 10**9), machine=BF16)
+    ordering = [one for one in network.encoder.modules() if isinstance(one, PrepackedLinear)]
+    if not ordering:
+        pytest.skip("this machine orders no matrices")
+    assert all(one._forth is None and one._back is None for one in ordering)
+    compute_logits(network, tokens, batch_size=8, pad_id=pad_id, prefix=prefix)
+    assert 0 < sum(one._forth is not None for one in ordering) < len(ordering)
+
+
+def test_few_files_stay_open(folder, tmp_path, small_chunks, monkeypatch):
+    monkeypatch.setattr(module, "Chunks", functools.partial(module.Chunks, most_open=2))
+    prefix = opened(folder, Cache(tmp_path, 10**9))[3]
+    assert len(prefix.chunks._open) == 2 < len(prefix.chunks)
+    good = prefix.gather(np.arange(30), length=40)
+    Cache(tmp_path, 10**9).clear()
+    assert prefix.gather(np.arange(30), length=40) is None  # evicted by another process
+    assert torch.equal(prefix.gather(np.array([29]), length=40), good[29:])
+
+
 def test_nothing_is_kept_where_the_lowest_layer_learns(folder, tmp_path):
     assert opened(folder, Cache(tmp_path, 10**9), layers=(0, 3))[3] is None
     assert not Cache(tmp_path, 10**9).entries()
@@ -153,8 +211,12 @@ def test_entries_evicted_by_another_go_on_working(folder, tmp_path, small_chunks
     assert torch.equal(prefix.gather(np.arange(30), length=40), before)
 
 
-def test_a_disk_that_fails_gives_none(folder, tmp_path):
-    prefix = opened(folder, Cache(tmp_path, 10**9))[3]
-    with Path(prefix.entries[0].path).open("r+b") as file:
+def test_a_disk_that_fails_gives_none_and_says_why(folder, tmp_path):
+    cache, errors = Cache(tmp_path, 10**9), []
+    network, tokens, pad_id, _ = opened(folder, cache)
+    prefix = open_prefix(network, find_backbone(str(folder)), tokens, pad_id=pad_id, cache=cache, lost=errors.append)
+    with Path(cache.entries()[0].path).open("r+b") as file:
         file.truncate(100)
     assert prefix.gather(np.arange(3), length=40) is None
+    (error,) = errors
+    assert "the file ends too early" in str(error)

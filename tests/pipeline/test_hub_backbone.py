@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -69,8 +70,16 @@ class Hub(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def hub(tiny_roberta):
-    handler = type("TinyHub", (Hub,), {"folder": tiny_roberta, "asked": []})
+def published(tiny_roberta, tmp_path) -> Path:
+    """A backbone with a file that older releases of Transformers wrote beside the tokenizer."""
+    folder = Path(shutil.copytree(tiny_roberta, tmp_path / "published"))
+    (folder / "special_tokens_map.json").write_text(json.dumps({"sep_token": "</s>"}))
+    return folder
+
+
+@pytest.fixture
+def hub(published):
+    handler = type("TinyHub", (Hub,), {"folder": published, "asked": []})
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
@@ -101,7 +110,7 @@ print(json.dumps({
 """
 
 
-def test_a_hub_id_is_planned_trained_and_loaded(hub, small_recipe, make_recipe, tiny_roberta, tmp_path):
+def test_a_hub_id_is_planned_trained_and_loaded(hub, small_recipe, make_recipe, tiny_roberta, published, tmp_path):
     """In a process of its own: huggingface_hub reads the Hub's address once, when it is imported."""
     endpoint, asked = hub
     recipe = tmp_path / "hub.toml"
@@ -134,5 +143,5 @@ def test_a_hub_id_is_planned_trained_and_loaded(hub, small_recipe, make_recipe, 
     # The same backbone from the folder is the same backbone.
     from pennyweight.classifier import Classifier
 
-    local = Classifier.load(tmp_path / "out", backbone=str(tiny_roberta), device="cpu")
+    local = Classifier.load(tmp_path / "out", backbone=str(published), device="cpu")
     assert local.logits(["A ship at the quay.", "apple pear"]).tolist() == answer["logits"]

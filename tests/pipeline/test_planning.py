@@ -144,7 +144,7 @@ def built_count(recipe, classes: int) -> int:
     architecture = read_architecture(files.config, classes=classes)
     network = build_network(
         files,
-        choose_machine(precision=recipe.backbone.precision, attention="plain"),
+        choose_machine(precision=recipe.backbone.precision, attention="plain", packable=True),
         architecture=architecture,
         planned=plan_architecture(recipe, architecture, classes=classes).matrices,
         head=head_of(recipe, classes=classes),

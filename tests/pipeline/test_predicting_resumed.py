@@ -25,15 +25,15 @@ from streaming import (
     names,
     predict,
     small_windows,
+    stopping,
     table_with_holes,
 )
 
 from pennyweight.classifier import Classifier
 from pennyweight.cli import main
-from pennyweight.errors import InputError, Interrupted
+from pennyweight.errors import Interrupted
 from pennyweight.pipeline import partial, predicting
 from pennyweight.pipeline.partial import partial_folder
-from pennyweight.pipeline.predicting import parse_columns
 
 
 @pytest.fixture(autouse=True)
@@ -67,19 +67,6 @@ def out(request, tmp_path) -> Path:
     folder = tmp_path / "out"
     folder.mkdir()
     return folder / f"p{request.param}"
-
-
-def stopping(monkeypatch, after: int, number: signal.Signals = signal.SIGINT):
-    """Stand for a person who presses Ctrl-C while the window after so many others is computed."""
-    done, really = [], Classifier.logits_of
-
-    def logits_of(self, tokens):
-        done.append(tokens)
-        if len(done) == after + 1:
-            signal.raise_signal(number)
-        return really(self, tokens)
-
-    monkeypatch.setattr(Classifier, "logits_of", logits_of)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -166,41 +153,6 @@ def test_killed_at_any_point_it_goes_on(classifier, source, out, undisturbed, mo
         assert content(left) == undisturbed[out.suffix], folder
         assert names(folder) == [left.name], folder
     assert rows == {0, 16, 32, 48, 64, 75}
-
-
-def other_data(path: Path) -> Path:
-    header, first, *rest = path.read_text().splitlines(keepends=True)
-    path.write_text("".join([header, *rest, first]))
-    return path
-
-
-def test_going_on_with_something_else_is_refused(trained, classifier, source, tmp_path, monkeypatch):
-    mine = Path(shutil.copy(source, tmp_path / "mine.csv"))
-    out = tmp_path / "p.csv"
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        stopping(patch, 1)
-        predict(classifier, mine, out)
-    before = {path: path.read_bytes() for path in partial_folder(out).iterdir()}
-    with pytest.raises(InputError, match=r"holds 32 rows of an unfinished run; go on with --resume, or remove it"):
-        predict(classifier, mine, out)
-    halved = Classifier.load(trained, device="cpu", precision="bf16")
-    colder = Classifier(classifier.manifest.model_copy(update={"temperature": 9.0}), classifier._network, None)
-    others = {
-        "--columns": lambda **more: predict(classifier, mine, out, columns=parse_columns("row"), **more),
-        "the choice of text columns": lambda **more: predict(classifier, mine, out, text=("id", "text"), **more),
-        "--on-bad-row": lambda **more: predict(classifier, mine, out, on_bad_row="skip", **more),
-        "the number format": lambda **more: predict(halved, mine, out, **more),
-        "the classifier": lambda **more: predict(colder, mine, out, **more),
-        "the data": lambda **more: predict(classifier, other_data(mine), out, **more),
-    }
-    for name, attempt in others.items():
-        with pytest.raises(InputError, match=f"--resume: {name} changed since .* was begun"):
-            attempt(resume=True)
-        with pytest.raises(InputError, match=rf"unfinished run of another command \({name} differs\)"):
-            attempt()
-    assert before == {path: path.read_bytes() for path in partial_folder(out).iterdir()}
-    # The same data under another name, or written again, are the same.
-    assert predict(classifier, source, out, resume=True).resumed_after == 32
 
 
 @pytest.mark.parametrize("kind", ["hub", "gz", "parquet"])

@@ -22,9 +22,11 @@ from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe_files import build_recipe
 
 
-def test_two_processes_are_one(tiny_roberta, small_csv, tmp_path):
+@pytest.mark.parametrize("targets", ["all-linear", ["query@1:", "value@1:"]])
+def test_two_processes_are_one(targets, tiny_roberta, small_csv, tmp_path):
     """Batches of 5 over 72 items: the last batch of an epoch is short, and the processes' shares differ."""
     table = table_of(tiny_roberta, small_csv, epochs=2, batch_size=5)
+    table["adapters"]["targets"] = targets
     table["training"] |= {"accumulation": 2, "learning_rate": 1e-3, "metric": "loss"}
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(as_toml(table))
@@ -33,12 +35,18 @@ def test_two_processes_are_one(tiny_roberta, small_csv, tmp_path):
     command = Path(sys.executable).with_name("pennyweight")
     done = subprocess.run(
         [*launch, str(command), "train", str(recipe), "--out", str(tmp_path / "two"), "--json"],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"},
+        env={
+            **os.environ,
+            "PENNYWEIGHT_CACHE": str(tmp_path / "cache"),
+            "OMP_NUM_THREADS": "1",
+            "ACCELERATE_USE_CPU": "true",
+        },
         capture_output=True,
         text=True,
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert ("1 frozen layers from the cache" in done.stderr) == (targets != "all-linear")
     answer = json.loads(done.stdout)
     assert json.loads((tmp_path / "two" / "classifier.json").read_text())["environment"]["processes"] == 2
 

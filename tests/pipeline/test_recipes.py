@@ -96,7 +96,7 @@ def test_a_step_each_way_at_full_size(name, count, full_size):
     planned = plan_architecture(recipe, architecture, classes=4)
     network = build_network(
         files,
-        choose_machine(precision="bf16", attention="auto", device=torch.device("cpu")),
+        choose_machine(precision="bf16", attention="auto", device=torch.device("cpu"), packable=True),
         architecture=architecture,
         planned=planned.matrices,
         head=head_of(recipe, classes=4),

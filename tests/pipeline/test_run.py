@@ -13,6 +13,7 @@ from pennyweight.errors import BudgetError, InputError, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline import workbench
+from pennyweight.pipeline.judging import evaluate_source
 from pennyweight.pipeline.preparation import collect
 
 
@@ -63,6 +64,33 @@ def test_the_judgement_is_what_the_saved_classifier_says(make_recipe, trained):
     predictions = pq.read_table(trained / "report" / "predictions.parquet").to_pylist()
     assert [row["row"] for row in predictions] == collected.rows[collected.validation].tolist()
     assert [row["predicted"] for row in predictions] == classifier.predict(texts)
+
+
+@pytest.mark.parametrize(
+    ("precision", "attention", "targets"),
+    [
+        ("fp32", "sdpa", "all-linear"),
+        ("bf16", "plain", "all-linear"),
+        ("bf16", "sdpa", ["query@1:", "output.dense@1:"]),
+    ],
+)
+def test_what_is_recorded_is_what_evaluating_gives(precision, attention, targets, make_recipe, tmp_path):
+    """Adapters that are large beside what bf16 rounds off, so that folding them shows."""
+    test = write_csv(tmp_path / "test.csv", sentences(60, seed=11))
+    recipe = make_recipe(
+        backbone={"precision": precision, "attention": attention},
+        adapters={"targets": targets},
+        training={"learning_rate": 0.02},
+        data={"test": str(test)},
+    )
+    folder = train_quietly(recipe, tmp_path / "out").folder
+    classifier = Classifier.load(folder, device="cpu")
+    evaluated = evaluate_source(classifier, str(test), resamples=100).as_dict()
+    assert classifier.manifest.metrics == {**evaluated, "evaluated_on": classifier.manifest.metrics["evaluated_on"]}
+    collected = collect(recipe)
+    logits = classifier.logits([collected.texts[index] for index in collected.validation])
+    expected = fit_temperature(logits, collected.labels[collected.validation])
+    assert classifier.manifest.temperature == pytest.approx(expected, rel=1e-6 if targets == "all-linear" else 0.03)
 
 
 @pytest.mark.parametrize("metric", ["loss", "macro_f1"])

@@ -20,34 +20,43 @@ _FORMAT = "tokens 1"  # a new one whenever `tokenise` or the layout of the paylo
 _CHUNK = 4000
 
 
-def tokenise_cached(
-    texts: Sequence[str], tokenizer: Any, *, max_length: int, tokenizer_key: str, cache: Cache | None
-) -> TokenTable:
+def tokenise_cached(texts: Sequence[str], tokenizer: Any, *, max_length: int, cache: Cache) -> TokenTable:
     """What `tokenise` gives, chunk by chunk of 4,000 consecutive texts from the cache where they are in it.
 
-    A chunk is found by its texts, the length they are cut at, the tokenizer and the version of the library that runs
-    it. What is missing, damaged or cannot be kept is tokenised, which the tokenizers library does on all cores.
+    A chunk is found by its texts, the length they are cut at, the tokenizer as it runs and the version of the library
+    that runs it. What is missing, damaged or cannot be kept is tokenised, which the tokenizers library does on all
+    cores; so is everything by a tokenizer with parts in Python, of which nothing can tell whether they are the same.
 
     Args:
         texts: the texts, already cleaned.
         tokenizer: a fast tokenizer of Transformers.
         max_length: most tokens of one text, special tokens included.
-        tokenizer_key: names all that decides on a text's tokens: digest of the tokenizer's files, options of loading.
-        cache: where chunks are kept; none: nowhere.
+        cache: where chunks are kept.
     """
-    if cache is None:
+    backend = _backend(tokenizer, max_length=max_length)
+    if not texts or backend is None:
         return tokenise(texts, tokenizer, max_length=max_length)
     tables = [
-        _chunk(
-            texts[start : start + _CHUNK], tokenizer, max_length=max_length, tokenizer_key=tokenizer_key, cache=cache
-        )
+        _chunk(texts[start : start + _CHUNK], tokenizer, max_length=max_length, backend=backend, cache=cache)
         for start in range(0, len(texts), _CHUNK)
     ]
-    return _joined(tables) if tables else tokenise(texts, tokenizer, max_length=max_length)
+    return _joined(tables)
 
 
-def _chunk(texts: Sequence[str], tokenizer: Any, *, max_length: int, tokenizer_key: str, cache: Cache) -> TokenTable:
-    key = _key(texts, tokenizer_key=tokenizer_key, max_length=max_length, side=tokenizer.truncation_side)
+def _backend(tokenizer: Any, *, max_length: int) -> str | None:
+    """SHA-256 of what `tokenise` will run, whatever files and options it was made of; none: it cannot be written."""
+    # As `tokenise` does: the backend's own state is part of what is written, and other calls leave it otherwise.
+    tokenizer("", truncation=True, max_length=max_length, padding=False)
+    backend = tokenizer.backend_tokenizer
+    try:
+        written = backend.to_str()
+    except Exception:  # the library has no narrower one to say that a part of it is written in Python
+        return None
+    return hashlib.sha256(f"{written}\0{backend.encode_special_tokens}".encode()).hexdigest()
+
+
+def _chunk(texts: Sequence[str], tokenizer: Any, *, max_length: int, backend: str, cache: Cache) -> TokenTable:
+    key = _key(texts, backend=backend, max_length=max_length)
     payload = _load(cache, key)
     if payload is not None:
         return _unpacked(payload, len(texts))
@@ -68,9 +77,9 @@ def _load(cache: Cache, key: str) -> bytearray | None:
         return None
 
 
-def _key(texts: Sequence[str], *, tokenizer_key: str, max_length: int, side: str) -> str:
+def _key(texts: Sequence[str], *, backend: str, max_length: int) -> str:
     """SHA-256 of everything the tokens follow from; lengths come first, so that no two lists of texts read alike."""
-    settings = [_FORMAT, metadata.version("tokenizers"), tokenizer_key, str(max_length), side, str(len(texts))]
+    settings = [_FORMAT, metadata.version("tokenizers"), backend, str(max_length), str(len(texts))]
     digest = hashlib.sha256("\0".join(settings).encode() + b"\0")
     digest.update(np.fromiter(map(len, texts), dtype="<i8", count=len(texts)).tobytes())
     for text in texts:

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pennyweight.errors import InputError
 from pennyweight.files import atomic_writer
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Kind = Literal["int", "float", "text"]
 Rows = Sequence[Mapping[str, Any]]
 WriteRows = Callable[[Rows], object]
+
+_BATCHES_PER_GROUP = 64
+_BYTES_PER_GROUP = 64 * 2**20
 
 
 class Encoding(NamedTuple):
@@ -71,11 +74,9 @@ def open_table(path: Path, columns: Mapping[str, Kind]) -> Iterator[WriteRows]:
             file.write(encoding.header)
             yield lambda rows: file.write(encoding.encode(rows))
             return
-        import pyarrow.parquet as pq
-
         schema = _schema(columns)
-        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-            yield lambda rows: writer.write_batch(_batch(rows, schema))
+        with _row_groups(file, schema) as write:
+            yield lambda rows: write(_batch(rows, schema))
 
 
 def check_format(path: Path) -> None:
@@ -116,15 +117,41 @@ def _arrow_stream(columns: Mapping[str, Kind]) -> Encoding:
 
 def _as_parquet(stream: Path, target: Path) -> None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     with (
         stream.open("rb") as file,
         pa.ipc.open_stream(file) as batches,
-        pq.ParquetWriter(target, batches.schema, compression="zstd") as writer,
+        _row_groups(target, batches.schema) as write,
     ):
         for batch in batches:
-            writer.write_batch(batch)
+            write(batch)
+
+
+@contextlib.contextmanager
+def _row_groups(target: Path | IO[bytes], schema: pa.Schema) -> Iterator[Callable[[pa.RecordBatch], None]]:
+    """Open a Parquet file; yields a function that appends a batch.
+
+    A row group is 64 batches, or fewer where these hold 64 MiB: many small groups are slow to read and compress badly,
+    and a group is kept in memory until it is written.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    kept: list[pa.RecordBatch] = []
+    with pq.ParquetWriter(target, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            if kept:
+                writer.write_table(pa.Table.from_batches(kept, schema))
+                kept.clear()
+
+        def write(batch: pa.RecordBatch) -> None:
+            kept.append(batch)
+            if len(kept) >= _BATCHES_PER_GROUP or sum(one.nbytes for one in kept) >= _BYTES_PER_GROUP:
+                flush()
+
+        yield write
+        flush()
 
 
 def _schema(columns: Mapping[str, Kind]) -> pa.Schema:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from typing import Any, NamedTuple
 
@@ -137,6 +138,15 @@ class Spans(NamedTuple):
     """Most queries of a text."""
     longest_key: int
     """Most keys of a text."""
+
+
+def has_packed_kernel() -> bool:
+    """Whether this PyTorch has CUDA's kernel for packed texts, and lets its scale be chosen; older ones do not."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn
+    except ImportError:
+        return False
+    return "scale" in inspect.signature(varlen_attn).parameters
 
 
 def packed_attention(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,20 @@ HUB_FILES = [
     "vocab*",
     "merges.txt",
     "*.model",
+    "special_tokens_map.json",
+    "added_tokens.json",
 ]
+
+_TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json", "added_tokens.json")
+_WITHOUT_EFFECT = {  # on tokens, and altered by tools that save, load or publish a tokenizer
+    "name_or_path",
+    "is_local",
+    "local_files_only",
+    "model_max_length",
+    "padding_side",
+    "clean_up_tokenization_spaces",
+    "chat_template",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,8 @@ class BackboneFiles:
     digest: str
     """SHA-256 of the weight file; of several, of their digests in name order."""
     tokenizer_digest: str
+    """SHA-256 of `vocabulary_digest` and the settings beside it, from which Transformers rebuilds the tokenizer."""
+    vocabulary_digest: str
     """SHA-256 of tokenizer.json, or of the vocabulary files where there is none."""
 
     @property
@@ -52,7 +68,8 @@ def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
     """Locate a backbone by alias, Hub id or folder, fetching it where need be, and take its digests.
 
     Raises:
-        InputError: unknown name, missing or non-safetensors weights, or weights other than those published.
+        InputError: unknown name, missing or non-safetensors weights, weights other than those published, no tokenizer
+            or one whose settings cannot be read.
         RunError: the Hub cannot be reached.
     """
     folder = _locate(name, revision)
@@ -70,12 +87,21 @@ def find_backbone(name: str, *, revision: str | None = None) -> BackboneFiles:
             f"backbone {name}: wrong weights digest: {weights[0]} has SHA-256 {digest}, published is {expected}; "
             f"remove the file and fetch it again"
         )
-    tokenizer = [folder / "tokenizer.json"] if (folder / "tokenizer.json").exists() else _vocabulary(folder)
-    if not tokenizer:
+    vocabulary = [folder / "tokenizer.json"] if (folder / "tokenizer.json").exists() else _vocabulary(folder)
+    if not vocabulary:
         raise InputError(
             f"backbone {name}: no tokenizer.json in {folder}; put the backbone's tokenizer beside its weights"
         )
-    return BackboneFiles(name=name, folder=folder, config=config, digest=digest, tokenizer_digest=_digest(tokenizer))
+    vocabulary_digest = _digest(vocabulary)
+    settings = json.dumps([vocabulary_digest, _tokenizer_settings(name, folder)], sort_keys=True)
+    return BackboneFiles(
+        name=name,
+        folder=folder,
+        config=config,
+        digest=digest,
+        tokenizer_digest=hashlib.sha256(settings.encode()).hexdigest(),
+        vocabulary_digest=vocabulary_digest,
+    )
 
 
 def load_backbone(
@@ -177,6 +203,22 @@ def _locate(name: str, revision: str | None) -> Path:
 
 def _vocabulary(folder: Path) -> list[Path]:
     return sorted(path for pattern in ("vocab*", "merges.txt", "*.model") for path in folder.glob(pattern))
+
+
+def _tokenizer_settings(name: str, folder: Path) -> dict[str, dict[str, Any]]:
+    """What stands beside a vocabulary and has effect on tokens; raises InputError where it cannot be read."""
+    settings: dict[str, dict[str, Any]] = {}
+    for path in (folder / file for file in _TOKENIZER_SETTINGS):
+        if not path.exists():
+            continue
+        try:
+            content = json.loads(path.read_bytes())
+        except (OSError, ValueError, RecursionError) as error:
+            raise InputError(f"backbone {name}: {path} cannot be read: {error}; restore it from a copy") from None
+        if not isinstance(content, dict):
+            raise InputError(f"backbone {name}: {path} holds no settings; restore it from a copy")
+        settings[path.name] = {key: value for key, value in content.items() if key not in _WITHOUT_EFFECT}
+    return settings
 
 
 def _digest(paths: list[Path]) -> str:

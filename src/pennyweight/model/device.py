@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 
 from pennyweight.errors import InputError
+from pennyweight.model.attention import has_packed_kernel
 
 AttentionKind = Literal["plain", "packed", "sdpa", "eager"]
 
@@ -33,12 +34,12 @@ def choose_machine(
     precision: Literal["auto", "fp32", "bf16"],
     attention: Literal["auto"] | AttentionKind,
     device: torch.device | None = None,
-    packable: bool = True,
+    packable: bool,
 ) -> Machine:
     """Pick device, dtype and attention for this machine; a word other than ``auto`` is obeyed.
 
     On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there; CUDA has
-    a kernel for packed texts in bf16.
+    a kernel for packed texts in bf16, where PyTorch is new enough.
 
     Args:
         precision: number format.
@@ -47,7 +48,7 @@ def choose_machine(
         packable: whether texts may be packed: the architecture is known layer by layer, and attention drops nothing.
 
     Raises:
-        InputError: packed attention is asked for where texts may not be packed.
+        InputError: packed attention is asked for where texts may not be packed, or where PyTorch lacks its kernel.
     """
     device = device or best_device()
     if precision == "auto":
@@ -57,16 +58,26 @@ def choose_machine(
     if attention == "auto":
         fast: dict[str, Literal["plain", "packed"]] = {"cpu": "plain", "cuda": "packed"}
         chosen: AttentionKind = fast.get(device.type, "sdpa") if dtype is torch.bfloat16 else "sdpa"
-        if chosen == "packed" and not packable:
+        if chosen == "packed" and not (packable and has_packed_kernel() and fast_bf16(device)):
             chosen = "sdpa"
-    elif attention == "packed" and not packable:
+    else:
+        chosen = attention
+        if chosen == "packed":
+            _require_packing(device, dtype, packable=packable)
+    return Machine(device=device, dtype=dtype, attention=chosen)
+
+
+def _require_packing(device: torch.device, dtype: torch.dtype, *, packable: bool) -> None:
+    if not packable:
         raise InputError(
             "backbone.attention = packed: texts are packed for architectures built as BERT is, with backbone.dropout "
             "off; say auto"
         )
-    else:
-        chosen = attention
-    return Machine(device=device, dtype=dtype, attention=chosen)
+    if device.type == "cuda" and dtype is torch.bfloat16 and not has_packed_kernel():
+        raise InputError(
+            f"backbone.attention = packed: PyTorch {torch.__version__} has no attention kernel for packed texts whose "
+            "scale can be chosen; install a newer one, or say auto"
+        )
 
 
 def named_device(name: str) -> torch.device:

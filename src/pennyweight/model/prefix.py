@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,10 +22,10 @@ from pennyweight.cache import Cache
 from pennyweight.data.batches import TokenTable, collate, sequential_batches
 from pennyweight.errors import RunError
 from pennyweight.model.backbone import BackboneFiles
+from pennyweight.model.chunks import Chunks
+from pennyweight.model.device import Machine
 from pennyweight.model.network import Network
-
-if TYPE_CHECKING:
-    from pennyweight.cache_entry import Entry
+from pennyweight.model.prepacking import PrepackedLinear
 
 KIND = "prefix"
 
@@ -42,19 +42,24 @@ class Prefix:
     """Where each text's tokens begin among those of all texts, and the end of the last, [texts + 1]."""
     firsts: NDArray[np.int64]
     """First text of each chunk, [chunks]."""
-    entries: tuple[Entry, ...]
-    """The chunks: hidden states of their texts' tokens, end to end."""
+    chunks: Chunks
+    """On disk: hidden states of their texts' tokens, end to end."""
     width: int
     dtype: torch.dtype
     items: NDArray[np.int64]
     """Which texts stand here, in this order."""
+    lost: Callable[[RunError], None]
+    """Told, in the thread that gathers, why texts could not be read."""
 
     def take(self, items: NDArray[np.int64]) -> Prefix:
         """The prefix of some of the texts, in the order of ``items``."""
         return replace(self, items=self.items[items])
 
     def gather(self, indices: NDArray[np.int64], *, length: int) -> Tensor | None:
-        """Hidden states of some texts, [texts, length, width], zeros behind a text's end; none where a disk fails."""
+        """Hidden states of some texts, [texts, length, width], zeros behind a text's end.
+
+        None where a disk fails or another process has evicted a chunk; `lost` is told.
+        """
         # By numpy alone: an operator of torch would start threads of its own in a thread that makes batches ahead.
         rows = np.zeros((len(indices), length, self.width), dtype=f"i{self.dtype.itemsize}")
         size = self.width * self.dtype.itemsize
@@ -64,15 +69,16 @@ class Prefix:
             for row, text, chunk in zip(rows, texts.tolist(), chunks.tolist(), strict=True):
                 begin = self.offsets[text] - self.offsets[self.firsts[chunk]]
                 count = self.offsets[text + 1] - self.offsets[text]
-                self.entries[chunk].read_into(row[:count], int(begin) * size)
-        except RunError:
+                self.chunks.read_into(chunk, row[:count].data, int(begin) * size)
+        except RunError as error:
+            self.lost(error)
             return None
         return torch.from_numpy(rows).view(self.dtype)
 
     @property
     def bytes(self) -> int:
         """What the chunks take on disk."""
-        return sum(entry.size for entry in self.entries)
+        return self.chunks.bytes
 
 
 def open_prefix(
@@ -83,6 +89,7 @@ def open_prefix(
     pad_id: int,
     cache: Cache,
     progress: Callable[[int], None] = lambda _texts: None,
+    lost: Callable[[RunError], None] = lambda _error: None,
 ) -> Prefix | None:
     """Find the prefix of every text in the cache, computing what is missing.
 
@@ -92,53 +99,74 @@ def open_prefix(
         table: tokenised texts.
         pad_id: token number that fills the gaps.
         cache: where the chunks are kept, by the digests of weights and tokens.
-        progress: told the number of texts done, now and then.
+        progress: told the number of texts done, after each batch that is computed; what it raises ends the work, and
+            the chunks done are kept.
+        lost: told later why texts cannot be read any more; in the thread that gathers, each time.
 
     Returns:
         The prefix; none where there is nothing to save (the lowest layer is trained, or the architecture is not known
-        layer by layer), or where the cache cannot hold it all.
+        layer by layer), or where the cache cannot hold it all: the cache's ``trouble`` says why.
     """
     stack = network.stack
-    if stack is None or not len(table):
+    if stack is None or not len(table) or network.frozen_layers == 0:
         return None
-    layer, width, dtype = network.frozen_layers, stack.width, network.machine.dtype
-    if layer == 0 or cache.allowance() < int(table.offsets[-1]) * width * dtype.itemsize:
+    width, dtype = stack.width, network.machine.dtype
+    if not cache.has_room_for(int(table.offsets[-1]) * width * dtype.itemsize):
         return None
-    firsts = _chunk_starts(table.offsets)
-    entries: list[Entry] = []
+    firsts, chunks = _chunk_starts(table.offsets), Chunks()
     for first, end in zip(firsts.tolist(), [*firsts[1:].tolist(), len(table)], strict=True):
         chunk = table.take(np.arange(first, end))
-        key = _key(files, chunk, layer=layer, dtype=dtype)
+        key = _key(files, chunk, layer=network.frozen_layers, machine=network.machine)
         entry = cache.read(KIND, key)
-        if entry is None and cache.write(KIND, key, _computed(network, chunk, width=width, pad_id=pad_id)):
-            entry = cache.read(KIND, key)
+        if entry is None:
+            states = _computed(network, chunk, width=width, pad_id=pad_id, progress=_counting_from(first, progress))
+            entry = cache.read(KIND, key) if cache.write(KIND, key, states) else None
         if entry is None:
             return None
-        entries.append(entry)
+        chunks.add(entry)
         progress(end)
-    return Prefix(table.offsets, firsts, tuple(entries), width, dtype, np.arange(len(table)))
+    forget_orders(network)
+    return Prefix(table.offsets, firsts, chunks, width, dtype, np.arange(len(table)), lost)
 
 
-def _computed(network: Network, table: TokenTable, *, width: int, pad_id: int) -> NDArray[Any]:
+def _counting_from(first: int, progress: Callable[[int], None]) -> Callable[[int], None]:
+    return lambda texts: progress(first + texts)
+
+
+def forget_orders(network: Network) -> None:
+    """Drop the ordered copies of a network's matrices; of those that are used again they are made anew."""
+    for module in network.encoder.modules():
+        if isinstance(module, PrepackedLinear):
+            module.forget()
+
+
+def _computed(
+    network: Network, table: TokenTable, *, width: int, pad_id: int, progress: Callable[[int], None]
+) -> NDArray[Any]:
     """Hidden states of all tokens of ``table``, end to end, as integers of the same bits."""
     device = network.machine.device
     flat = torch.empty(int(table.offsets[-1]), width, dtype=network.machine.dtype)
-    was_training = network.training
+    was_training, done = network.training, 0
     network.eval()
-    with torch.inference_mode():
+    try:
         for indices in sequential_batches(table.lengths(), batch_size=_BATCH):
             batch = {name: tensor.to(device) for name, tensor in collate(table, indices, pad_id=pad_id).items()}
-            hidden = network.prefix(**batch)[batch["attention_mask"].bool()].cpu()
             positions = np.concatenate([np.arange(table.offsets[i], table.offsets[i + 1]) for i in indices])
-            flat[torch.from_numpy(positions)] = hidden
-    network.train(was_training)
+            with torch.inference_mode():
+                hidden = network.prefix(**batch)[batch["attention_mask"].bool()].cpu()
+                flat[torch.from_numpy(positions)] = hidden
+            done += len(indices)
+            progress(done)
+    finally:
+        network.train(was_training)
     return flat.view(_as_bytes(flat.dtype)).numpy()
 
 
-def _key(files: BackboneFiles, chunk: TokenTable, *, layer: int, dtype: torch.dtype) -> str:
-    """SHA-256 of all that the chunk's hidden states depend on: configuration, weights, layer, format and tokens."""
+def _key(files: BackboneFiles, chunk: TokenTable, *, layer: int, machine: Machine) -> str:
+    """SHA-256 of all that the chunk's hidden states depend on: backbone, layer, machine, PyTorch, tokens."""
     config = json.dumps(dict(files.config), sort_keys=True, default=str)
-    digest = hashlib.sha256(f"{_FORMAT}\n{config}\n{files.digest}\n{layer}\n{dtype}\n".encode())
+    computed = f"{files.digest}\n{layer}\n{machine.line()}\n{torch.__version__}\n"
+    digest = hashlib.sha256(f"{_FORMAT}\n{config}\n{computed}".encode())
     digest.update(chunk.offsets.astype("<i8").tobytes())
     digest.update(chunk.ids.astype("<i4").tobytes())
     return digest.hexdigest()

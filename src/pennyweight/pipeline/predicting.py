@@ -40,6 +40,9 @@ FIELDS = {
 }
 DEFAULT_COLUMNS = ("row", "label", "confidence", "probabilities")
 
+_RECORDS = {"int8", "metrics", "plan", "recipe", "environment"}
+"""What a classifier's manifest tells of it, and no prediction follows from."""
+
 
 @dataclass(frozen=True)
 class Column:
@@ -170,14 +173,17 @@ def _predict(classifier: Classifier, examples: Iterator[Example], columns: Seque
 def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Sequence[Column]) -> dict[str, str]:
     """What the output depends on, by a name for the user."""
     written = [f"{column.name}={'column:' * column.source_column}{column.field}" for column in columns]
+    manifest = classifier.manifest.model_dump_json(exclude=_RECORDS)
     return {
         "the data": opened.fingerprint(),
         "the choice of text columns": ",".join(schema.text),
         "--columns": ",".join(written),
         "--on-bad-row": schema.on_bad_row,
         "the number format": classifier.precision,
-        "the classifier": hashlib.sha256(classifier.manifest.model_dump_json().encode()).hexdigest(),
+        "the machine's device, number format or attention": classifier.machine.line(),
+        "the classifier": hashlib.sha256(manifest.encode()).hexdigest(),
         "Pennyweight's version": metadata.version("pennyweight"),
+        "PyTorch's version": metadata.version("torch"),
     }
 
 

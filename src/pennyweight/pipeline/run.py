@@ -19,19 +19,18 @@ from pennyweight.console import Speaker
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.inspection import Inspection, inspect
 from pennyweight.evaluation.report import write_report
-from pennyweight.files import write_bytes
+from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import read_manifest
-from pennyweight.model.device import Machine, best_device, choose_machine
-from pennyweight.model.stack import FAMILY
-from pennyweight.pipeline.folder import TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
+from pennyweight.model.device import Machine, best_device
+from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
 from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.preparation import Collected, collect
 from pennyweight.pipeline.unpacking import describe_run, draft_manifest
-from pennyweight.pipeline.workbench import Workbench, keep_prefix, set_up
+from pennyweight.pipeline.workbench import Workbench, keep_prefix, machine_for, set_up
 from pennyweight.recipe import Recipe
-from pennyweight.training.fit import LOG, Fitted
+from pennyweight.training.fit import CHECKPOINT, LOG, Fitted
 
 
 @dataclass
@@ -62,18 +61,19 @@ class Run:
         inspection = self._inspect(collected, bench.table)
         with self._folder_held(bench):
             keep_prefix(bench, cache, self.speaker)
+            self._record_prefix(kept=bench.prefix is not None)
             fitted = self._train(bench)
+            deployed = bench.deployed()
             manifest = draft_manifest(
                 self.recipe,
                 bench.files,
                 plan=self.plan,
                 architecture=self.architecture,
                 labels=collected.label_names,
-                temperature=bench.temperature(),
+                temperature=bench.temperature(deployed),
                 environment=describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
             )
-            network = bench.network.requires_grad_(False).eval()
-            return self._finish(Classifier(manifest, network, bench.tokenizer), bench, inspection, fitted)
+            return self._finish(Classifier(manifest, deployed, bench.tokenizer), bench, inspection, fitted)
 
     @contextlib.contextmanager
     def _folder_held(self, bench: Workbench) -> Iterator[None]:
@@ -90,6 +90,21 @@ class Run:
                 open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
             self.accelerator.wait_for_everyone()
             yield
+
+    def _record_prefix(self, *, kept: bool) -> None:
+        """Note in the run's folder whether the frozen layers' output is kept; say so where that has changed."""
+        if not self.accelerator.is_main_process:
+            return
+        path = self.out / TRAINING / RUN
+        begun = json.loads(path.read_text(encoding="utf-8"))
+        before = begun.get("prefix", kept)
+        if before != kept and (self.out / TRAINING / CHECKPOINT).exists():
+            ways = {True: "read from the cache", False: "computed in every epoch"}
+            self.speaker.say(
+                f"--resume: the frozen layers, before {ways[before]}, are from here on {ways[kept]}; the result equals "
+                f"that of an undisturbed run within rounding"
+            )
+        write_json(path, {**begun, "prefix": kept})
 
     def _inspect(self, collected: Collected, table: TokenTable) -> Inspection:
         inspection = inspect(
@@ -195,10 +210,5 @@ def train_recipe(
         mixed_precision="no",  # the network mixes precision itself, at prediction too
     )
     speaker.enabled = speaker.enabled and accelerator.is_main_process
-    machine = choose_machine(
-        precision=recipe.backbone.precision,
-        attention=recipe.backbone.attention,
-        device=accelerator.device,
-        packable=architecture.model_type in FAMILY and not recipe.backbone.dropout,
-    )
+    machine = machine_for(recipe, architecture, accelerator.device)
     return Run(recipe, folder, plan, architecture, accelerator, speaker, machine, resume).go()

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,17 +17,21 @@ from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.tokens import tokenise_cached
+from pennyweight.errors import Interrupted, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.metrics import StreamingMetrics
 from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
-from pennyweight.model.device import Machine
+from pennyweight.model.device import Machine, choose_machine
+from pennyweight.model.folding import fold
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import Network, build_network
-from pennyweight.model.prefix import Prefix, open_prefix
+from pennyweight.model.prefix import Prefix, forget_orders, open_prefix
+from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.unpacking import conduct_of, course_of, head_of
 from pennyweight.recipe import Recipe
+from pennyweight.signals import stop_requests
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
 from pennyweight.training.objectives import cross_entropy
@@ -95,7 +102,9 @@ class Workbench:
     def validate(self) -> dict[str, float]:
         """Scores of the network as it stands, on the validation split."""
         metrics = StreamingMetrics(self.collected.label_names)
-        metrics.update(self._logits(self.collected.validation), self.collected.labels[self.collected.validation])
+        metrics.update(
+            self._logits(self.network, self.collected.validation), self.collected.labels[self.collected.validation]
+        )
         result = metrics.result(resamples=100)
         return {
             "loss": result.log_loss,
@@ -105,19 +114,30 @@ class Workbench:
             "macro_f1": result.macro_f1.value,
         }
 
-    def temperature(self) -> float:
-        """The temperature that fits the validation split best; 1 where there is none or none is wanted."""
+    def deployed(self) -> Network:
+        """The network as a classifier folder is opened, its adapters folded in, to be judged as it will predict."""
+        forget_orders(self.network)  # it has learnt; what comes has orders of its own
+        folded = fold(self.network)
+        folded.frozen_layers = self.network.frozen_layers  # nothing was folded into them: the prefix is theirs, too
+        return folded
+
+    def temperature(self, network: Network) -> float:
+        """The temperature that fits the validation split best; 1 where there is none or none is wanted.
+
+        Args:
+            network: the trained network, or what became of it.
+        """
         held_out = self.collected.validation
         if not (self.recipe.evaluation.temperature_scaling and len(held_out)):
             return 1.0
-        return fit_temperature(self._logits(held_out), self.collected.labels[held_out])
+        return fit_temperature(self._logits(network, held_out), self.collected.labels[held_out])
 
-    def _logits(self, items: np.ndarray) -> np.ndarray:
+    def _logits(self, network: Network, items: np.ndarray) -> np.ndarray:
         """Logits of some of the collected items, the batches shared out among the processes."""
         import torch
 
         part = compute_logits(
-            self.network,
+            network,
             self.table.take(items),
             batch_size=self.recipe.evaluation.batch_size,
             pad_id=self.tokenizer.pad_token_id,
@@ -129,6 +149,16 @@ class Workbench:
             return part
         whole = self.accelerator.reduce(torch.from_numpy(part).to(self.accelerator.device), reduction="sum")
         return np.asarray(whole.cpu().numpy())
+
+
+def machine_for(recipe: Recipe, architecture: Architecture, device: Any) -> Machine:
+    """Where and how a recipe is trained; raises as `choose_machine` does."""
+    return choose_machine(
+        precision=recipe.backbone.precision,
+        attention=recipe.backbone.attention,
+        device=device,
+        packable=architecture.model_type in FAMILY and not recipe.backbone.dropout,
+    )
 
 
 def set_up(
@@ -145,15 +175,8 @@ def set_up(
     import torch
 
     files = find_backbone(recipe.backbone.name, revision=recipe.backbone.revision)
-    prefix_space = recipe.text.add_prefix_space
-    tokenizer = load_tokenizer(files, add_prefix_space=prefix_space)
-    table = tokenise_cached(
-        collected.cleaned,
-        tokenizer,
-        max_length=recipe.text.max_length,
-        tokenizer_key=f"{files.tokenizer_digest} add_prefix_space={prefix_space}",
-        cache=cache,
-    )
+    tokenizer = load_tokenizer(files, add_prefix_space=recipe.text.add_prefix_space)
+    table = tokenise_cached(collected.cleaned, tokenizer, max_length=recipe.text.max_length, cache=cache)
     torch.manual_seed(recipe.training.seed)
     network = build_network(
         files,
@@ -173,19 +196,63 @@ def set_up(
 def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
     """Give a workbench the output of its frozen layers, from the cache or computed into it, where that pays.
 
-    With the backbone's dropout on, or told not to, every batch is computed from its tokens.
+    With the backbone's dropout on, or told not to, every batch is computed from its tokens. Of several processes the
+    first computes, and all have the output or none has.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; what was computed is in the cache.
     """
     recipe, frozen = bench.recipe, bench.network.frozen_layers
     if not frozen or recipe.backbone.dropout or not recipe.training.prefix_cache:
         return
-    with speaker.bar(f"computing {frozen} frozen layers once", len(bench.table)) as bar:
-        bench.prefix = open_prefix(
-            bench.network,
-            bench.files,
-            bench.table,
-            pad_id=bench.tokenizer.pad_token_id,
-            cache=cache,
-            progress=lambda done: bar.update(done, ""),
-        )
-    if bench.prefix is None and cache.trouble:
-        speaker.say(f"{cache.trouble}; the frozen layers are computed again in every epoch")
+    what = f"computing {frozen} frozen layers once"
+    with stop_requests() as requested:
+        with bench.accelerator.main_process_first(), speaker.bar(what, len(bench.table)) as bar:
+
+            def progress(done: int) -> None:
+                bar.update(done, "")
+                if requested:
+                    raise Interrupted(what)
+
+            prefix = None
+            with contextlib.suppress(Interrupted):  # the others wait: all stop together, below
+                prefix = _open_prefix(bench, cache, speaker, progress)
+        if _yes(bench.accelerator, bool(requested)):
+            raise Interrupted(f"stopped while {what}; what is done is kept: the same command with --resume goes on")
+    if _yes(bench.accelerator, prefix is not None) == bench.accelerator.num_processes:
+        bench.prefix = prefix
+    elif cache.limit or cache.trouble:
+        _say_lost(speaker, cache.trouble or f"the cache {cache.folder} does not hold all of it for all processes")
+
+
+def _open_prefix(bench: Workbench, cache: Cache, speaker: Speaker, progress: Callable[[int], None]) -> Prefix | None:
+    """The prefix of all collected items; that some of it was lost later is said once."""
+    said = threading.Event()
+
+    def lost(error: RunError) -> None:
+        if not said.is_set():
+            said.set()
+            _say_lost(speaker, str(error))
+
+    return open_prefix(
+        bench.network,
+        bench.files,
+        bench.table,
+        pad_id=bench.tokenizer.pad_token_id,
+        cache=cache,
+        progress=progress,
+        lost=lost,
+    )
+
+
+def _say_lost(speaker: Speaker, why: str) -> None:
+    speaker.say(f"{why}; the frozen layers are computed again in every epoch")
+
+
+def _yes(accelerator: Any, answer: bool) -> int:
+    """How many processes answer yes."""
+    import torch
+
+    if accelerator.num_processes == 1:
+        return int(answer)
+    return int(accelerator.reduce(torch.tensor(float(answer), device=accelerator.device), reduction="sum"))
