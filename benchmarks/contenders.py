@@ -81,8 +81,9 @@ class PennyweightLearner:
         from pennyweight.console import Speaker
         from pennyweight.model.device import best_device
         from pennyweight.pipeline.planning import plan_architecture
+        from pennyweight.pipeline.prefixing import keep_prefix
         from pennyweight.pipeline.preparation import collect
-        from pennyweight.pipeline.workbench import keep_prefix, machine_for, set_up
+        from pennyweight.pipeline.workbench import machine_for, set_up
 
         self._architecture = architecture_of(read_config(recipe.backbone.name), classes=len(LABELS))
         self._plan = plan_architecture(recipe, self._architecture, classes=len(LABELS))

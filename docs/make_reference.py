@@ -30,7 +30,7 @@ PLAIN = {
 HEADER = """\
 # Recipe reference
 
-<!-- Written by docs/make_reference.py from the types in src/pennyweight/recipe.py; change those, then run it. -->
+<!-- Written by docs/make_reference.py from the types in src/pennyweight/recipe/; change those, then run it. -->
 
 A recipe is a TOML file with up to eight sections. What is left out takes its default, so a recipe states only what it
 wants otherwise. An unknown section or key is an error that names the nearest known one.

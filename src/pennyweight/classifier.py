@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence, Sized
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -11,10 +11,7 @@ import numpy as np
 
 from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.cleaning import clean
-from pennyweight.data.labels import LabelEncoder, is_unicode
-from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
-from pennyweight.evaluation.metrics import Metrics, StreamingMetrics, log_softmax
 from pennyweight.files import write_bytes, write_text
 from pennyweight.manifest import (
     ADAPTER_CONFIG,
@@ -28,17 +25,17 @@ from pennyweight.manifest import (
     weight_files,
     write_manifest,
 )
+from pennyweight.predictor import Predictor, checked_texts
 
 if TYPE_CHECKING:
     from pennyweight.model.backbone import BackboneFiles
     from pennyweight.model.device import Machine
     from pennyweight.model.network import Network
 
-WINDOW = 2048
 LoadPrecision = Literal["auto", "fp32", "bf16", "int8"]
 
 
-class Classifier:
+class Classifier(Predictor):
     """A trained text classifier: frozen backbone, adapters, head, labels and temperature."""
 
     def __init__(self, manifest: Manifest, network: Network, tokenizer: Any) -> None:
@@ -104,18 +101,9 @@ class Classifier:
         """Where and how this classifier computes."""
         return self._network.machine
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Label names in index order."""
-        return self.manifest.labels
-
-    def logits(self, texts: Sequence[str]) -> np.ndarray:
-        """Raw logits, fp32 [texts, classes], before the temperature; InputError where one of the texts is none."""
-        return self.logits_of(self.tokenise(texts))
-
     def tokenise(self, texts: Sequence[str]) -> TokenTable:
         """Clean and tokenise texts, the first half of `logits`; InputError where one of the texts is none."""
-        cleaned = [clean(text, self.manifest.text.cleaning) for text in _checked(texts)]
+        cleaned = [clean(text, self.manifest.text.cleaning) for text in checked_texts(texts)]
         return tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
 
     def logits_of(self, table: TokenTable) -> np.ndarray:
@@ -124,39 +112,6 @@ class Classifier:
 
         pad_id = self._tokenizer.pad_token_id
         return compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
-
-    def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Calibrated probabilities, float64 [texts, classes]; each row sums to 1."""
-        return self.probabilities(self.logits(texts))
-
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The most probable label of each text."""
-        return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
-
-    def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Softmax of logits at the classifier's temperature, [n, classes]."""
-        return np.exp(log_softmax(logits, self.manifest.temperature))
-
-    def evaluate(self, texts: Iterable[str], labels: Iterable[str | int], *, resamples: int = 1000) -> Metrics:
-        """Metrics over labelled texts, read as a stream.
-
-        Args:
-            texts: raw texts.
-            labels: the true label of each, read as a label column is: names, or integers from the classifier's
-                ``first_label`` on.
-            resamples: bootstrap resamples behind the intervals of F1.
-
-        Raises:
-            InputError: a label that this classifier does not know, or no text at all.
-        """
-        if isinstance(texts, Sized) and isinstance(labels, Sized) and len(texts) != len(labels):
-            raise InputError(f"{len(texts)} texts but {len(labels)} labels: give one label for every text")
-        metrics = StreamingMetrics(self.labels, temperature=self.manifest.temperature)
-        encoder = LabelEncoder(self.labels, self.manifest.text.first_label)
-        for window in windows(zip(texts, labels, strict=True), WINDOW):
-            indices = np.array([_known(encoder.encode(label, where="labels")) for _, label in window])
-            metrics.update(self.logits([text for text, _ in window]), indices)
-        return metrics.result(resamples=resamples)
 
 
 def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: Any) -> Machine:
@@ -189,25 +144,6 @@ def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine
     )
     folded = fold(open_network(files, machine, folder=folder, head=head, hidden=manifest.backbone.hidden_size))
     return quantise(folded) if int8 else folded
-
-
-def _known(index: int | None) -> int:
-    if index is None:
-        raise InputError("labels: one is missing; give a label for every text")
-    return index
-
-
-def _checked(texts: Iterable[str]) -> Iterator[str]:
-    if isinstance(texts, str) or not isinstance(texts, Iterable):
-        raise InputError("give a list of texts, not one text: predict([text])")
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise InputError(f"texts[{index}] is {text!r:.60}, not a text; leave it out, or give it as str")
-        if not is_unicode(text):
-            raise InputError(
-                f"texts[{index}] is not valid Unicode: it holds half of a surrogate pair; decode it from its bytes anew"
-            )
-        yield text
 
 
 def _require_same_backbone(files: BackboneFiles, manifest: Manifest, folder: Path) -> None:

@@ -18,7 +18,7 @@ from pennyweight.cache import Cache, default_cache
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.prefix import KIND
-from pennyweight.pipeline import workbench
+from pennyweight.pipeline import prefixing
 from pennyweight.pipeline.run import train_recipe
 
 UPPER = {"adapters": {"targets": ["query@1:"]}}
@@ -208,7 +208,7 @@ class Two:
 @pytest.mark.parametrize(("stopped", "has"), [(False, True), (False, False), (True, True)])
 def test_of_several_processes_the_first_computes_and_all_agree(stopped, has, make_recipe, tmp_path, monkeypatch):
     accelerator, made, seen = Two(stopped, has), object(), []
-    monkeypatch.setattr(workbench, "open_prefix", lambda *_a, **_k: seen.append(accelerator.first) or made)
+    monkeypatch.setattr(prefixing, "open_prefix", lambda *_a, **_k: seen.append(accelerator.first) or made)
     bench = SimpleNamespace(
         recipe=make_recipe(),
         accelerator=accelerator,
@@ -221,7 +221,7 @@ def test_of_several_processes_the_first_computes_and_all_agree(stopped, has, mak
     speaker = Interrupting(at={})
     stopping = pytest.raises(Interrupted, match="stopped while computing") if stopped else contextlib.nullcontext()
     with stopping:
-        workbench.keep_prefix(bench, Cache(tmp_path, 10**9), speaker)
+        prefixing.keep_prefix(bench, Cache(tmp_path, 10**9), speaker)
     assert seen == [True]
     assert bench.prefix is (made if has and not stopped else None)
     assert len(speaker.lines) == (not stopped and not has)

@@ -66,18 +66,36 @@ class Network(nn.Module):
         Returns:
             [batch, classes], fp32.
         """
-        if self.stack is None:
+        if self.stack is None and self.head is None:
             assert input_ids is not None
-            return self._whole(input_ids, attention_mask)
+            return self._whole(input_ids, attention_mask).logits.float()  # type: ignore[no-any-return]
+        return self.classify(self.features(attention_mask, input_ids, prefix))
+
+    def features(self, attention_mask: Tensor, input_ids: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
+        """The vector that stands for each text, before the head: fp32 [batch, hidden]; arguments as of `forward`.
+
+        Raises:
+            InputError: a stock head, of an architecture that is not cut open, pools by itself.
+        """
+        if self.stack is None:
+            if self.head is None:
+                kind = self.encoder.get_base_model().config.model_type
+                raise InputError(f"head.kind = 'stock' of a {kind} pools by itself; take head.kind = 'linear'")
+            assert input_ids is not None
+            hidden, layout = self._whole(input_ids, attention_mask).last_hidden_state, Padded(attention_mask)
+            return hidden[:, 0].float() if self.shape.pooling == "cls" else layout.mean(hidden)
         first = 0 if prefix is None else self.frozen_layers
         hidden, layout = self._begin(self.stack, attention_mask, input_ids, prefix)
-        if self.head is None:
-            return self.stack.stock_logits(self.stack.run(hidden, layout, first=first, first_tokens=True))
-        if self.shape.pooling == "cls":
-            hidden = self.stack.run(hidden, layout, first=first, first_tokens=True)
-            return self.head(hidden[:, 0].float())  # type: ignore[no-any-return]
-        hidden = self.stack.run(hidden, layout, first=first)
-        return self.head(layout.mean(hidden))  # type: ignore[no-any-return]
+        if self.head is None or self.shape.pooling == "cls":
+            return self.stack.run(hidden, layout, first=first, first_tokens=True)[:, 0].float()
+        return layout.mean(self.stack.run(hidden, layout, first=first))
+
+    def classify(self, features: Tensor) -> Tensor:
+        """Logits of what `features` returned, fp32 [batch, classes]."""
+        if self.head is not None:
+            return self.head(features)  # type: ignore[no-any-return]
+        assert self.stack is not None
+        return self.stack.stock_logits(features[:, None])
 
     def prefix(self, attention_mask: Tensor, input_ids: Tensor) -> Tensor:
         """What the layers below the lowest trained one make of a batch, in the compute format.
@@ -114,16 +132,11 @@ class Network(nn.Module):
         ids, places, layout = pack(input_ids, attention_mask)
         return stack.embed(ids, places), layout
 
-    def _whole(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Logits by the architecture's own forward pass."""
+    def _whole(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
+        """What the architecture's own forward pass returns."""
         mixed = self.machine.dtype is not torch.float32
         with torch.autocast(self.machine.device.type, dtype=self.machine.dtype, enabled=mixed):
-            output = self.encoder(input_ids=input_ids, attention_mask=attention_mask)
-        if self.head is None:
-            logits: Tensor = output.logits.float()
-            return logits
-        hidden, layout = output.last_hidden_state, Padded(attention_mask)
-        return self.head(hidden[:, 0].float() if self.shape.pooling == "cls" else layout.mean(hidden))  # type: ignore[no-any-return]
+            return self.encoder(input_ids=input_ids, attention_mask=attention_mask)
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Everything that requires a gradient, by its dotted name."""

@@ -95,7 +95,8 @@ class Stack:
         """Logits of the architecture's own head, fp32 [texts, classes], of [texts, 1, width]."""
         if getattr(self._base, "pooler", None) is None:
             return self._model.classifier(first_tokens.float())  # type: ignore[no-any-return]
-        pooled = self._base.pooler(first_tokens).float()  # frozen, hence in the compute format
+        frozen = next(self._base.pooler.parameters()).dtype  # the compute format
+        pooled = self._base.pooler(first_tokens.to(frozen)).float()
         return self._model.classifier(self._model.dropout(pooled))  # type: ignore[no-any-return]
 
 

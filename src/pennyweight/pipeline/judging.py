@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pennyweight.classifier import WINDOW, Classifier
+from pennyweight.classifier import Classifier
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.windows import windows
 from pennyweight.data.writers import open_table
@@ -18,6 +18,7 @@ from pennyweight.evaluation.agreement import Agreement, StreamingAgreement
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
 from pennyweight.pipeline.preparation import Collected, stream_source
+from pennyweight.predictor import WINDOW
 from pennyweight.recipe import Recipe
 
 

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 
 from pennyweight.ahead import ahead, behind
-from pennyweight.classifier import WINDOW, Classifier
+from pennyweight.classifier import Classifier
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.examples import Example, Schema, stream_examples
 from pennyweight.data.labels import is_unicode
@@ -27,6 +27,7 @@ from pennyweight.data.windows import windows
 from pennyweight.data.writers import Kind, encoding_of
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline.partial import Partial, open_partial
+from pennyweight.predictor import WINDOW
 from pennyweight.signals import stop_requests
 
 FIELDS = {

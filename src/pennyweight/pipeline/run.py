@@ -26,9 +26,10 @@ from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, 
 from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
+from pennyweight.pipeline.prefixing import keep_prefix
 from pennyweight.pipeline.preparation import Collected, collect
 from pennyweight.pipeline.unpacking import describe_run, draft_manifest
-from pennyweight.pipeline.workbench import Workbench, keep_prefix, machine_for, set_up
+from pennyweight.pipeline.workbench import Workbench, machine_for, set_up
 from pennyweight.recipe import Recipe
 from pennyweight.training.fit import CHECKPOINT, LOG, Fitted
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,10 +11,8 @@ import numpy as np
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
 from pennyweight.cache import Cache
-from pennyweight.console import Speaker
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.tokens import tokenise_cached
-from pennyweight.errors import Interrupted, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.metrics import StreamingMetrics
 from pennyweight.model.adapters import require_planned_count
@@ -26,12 +21,11 @@ from pennyweight.model.device import Machine, choose_machine
 from pennyweight.model.folding import fold
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.network import Network, build_network
-from pennyweight.model.prefix import Prefix, forget_orders, open_prefix
+from pennyweight.model.prefix import Prefix, forget_orders
 from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.unpacking import conduct_of, course_of, head_of
 from pennyweight.recipe import Recipe
-from pennyweight.signals import stop_requests
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
 from pennyweight.training.objectives import cross_entropy
@@ -191,68 +185,3 @@ def set_up(
     if recipe.training.gradient_checkpointing:
         network.checkpoint_gradients()
     return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network)
-
-
-def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
-    """Give a workbench the output of its frozen layers, from the cache or computed into it, where that pays.
-
-    With the backbone's dropout on, or told not to, every batch is computed from its tokens. Of several processes the
-    first computes, and all have the output or none has.
-
-    Raises:
-        Interrupted: SIGINT or SIGTERM came; what was computed is in the cache.
-    """
-    recipe, frozen = bench.recipe, bench.network.frozen_layers
-    if not frozen or recipe.backbone.dropout or not recipe.training.prefix_cache:
-        return
-    what = f"computing {frozen} frozen layers once"
-    with stop_requests() as requested:
-        with bench.accelerator.main_process_first(), speaker.bar(what, len(bench.table)) as bar:
-
-            def progress(done: int) -> None:
-                bar.update(done, "")
-                if requested:
-                    raise Interrupted(what)
-
-            prefix = None
-            with contextlib.suppress(Interrupted):  # the others wait: all stop together, below
-                prefix = _open_prefix(bench, cache, speaker, progress)
-        if _yes(bench.accelerator, bool(requested)):
-            raise Interrupted(f"stopped while {what}; what is done is kept: the same command with --resume goes on")
-    if _yes(bench.accelerator, prefix is not None) == bench.accelerator.num_processes:
-        bench.prefix = prefix
-    elif cache.limit or cache.trouble:
-        _say_lost(speaker, cache.trouble or f"the cache {cache.folder} does not hold all of it for all processes")
-
-
-def _open_prefix(bench: Workbench, cache: Cache, speaker: Speaker, progress: Callable[[int], None]) -> Prefix | None:
-    """The prefix of all collected items; that some of it was lost later is said once."""
-    said = threading.Event()
-
-    def lost(error: RunError) -> None:
-        if not said.is_set():
-            said.set()
-            _say_lost(speaker, str(error))
-
-    return open_prefix(
-        bench.network,
-        bench.files,
-        bench.table,
-        pad_id=bench.tokenizer.pad_token_id,
-        cache=cache,
-        progress=progress,
-        lost=lost,
-    )
-
-
-def _say_lost(speaker: Speaker, why: str) -> None:
-    speaker.say(f"{why}; the frozen layers are computed again in every epoch")
-
-
-def _yes(accelerator: Any, answer: bool) -> int:
-    """How many processes answer yes."""
-    import torch
-
-    if accelerator.num_processes == 1:
-        return int(answer)
-    return int(accelerator.reduce(torch.tensor(float(answer), device=accelerator.device), reduction="sum"))

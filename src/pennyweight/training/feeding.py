@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 
 from pennyweight.data.batches import FORWARD_TOKENS, Order, TokenTable, collate, epoch_batches, split_by_tokens
 from pennyweight.model.prefix import Prefix
-from pennyweight.training.loop import Batch, StepBatches
+from pennyweight.training.batch import Batch, StepBatches
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,8 @@ class Feeder:
     """Most tokens of one forward pass, padding included; a larger batch is handed out in parts."""
     process: int = 0
     processes: int = 1
+    extras: Mapping[str, np.ndarray] = field(default_factory=dict)
+    """What else the objective wants to know of each item, by name, each [items, …]."""
 
     def steps(self, first: int = 0) -> Iterator[tuple[int, StepBatches]]:
         """The steps from number ``first`` to the end of the run, each with its number."""
@@ -101,4 +103,5 @@ class Feeder:
             inputs={name: tensor.to(self.device) for name, tensor in inputs.items()},
             labels=torch.from_numpy(self.labels[items]).to(self.device),
             weight=weight,
+            extras={name: torch.from_numpy(rows[items]).to(self.device) for name, rows in self.extras.items()},
         )

@@ -8,36 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
+from pennyweight.training.batch import StepBatches
 from pennyweight.training.objectives import Objective
-
-
-class Batch(NamedTuple):
-    """This process's part of one batch."""
-
-    inputs: Mapping[str, Tensor]
-    """Keyword arguments of the network, each [batch, length]."""
-    labels: Tensor
-    """Class numbers, [batch]."""
-    weight: float = 1.0
-    """0 where this process has no part of the batch and takes part in the exchange of gradients only."""
-
-
-@dataclass(frozen=True)
-class StepBatches:
-    """All that one optimizer step consumes."""
-
-    batches: Sequence[Batch]
-    """One per accumulated batch."""
-    items: int
-    """Items of the step over all batches and processes: the loss is their mean."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +98,8 @@ def _accumulate(network: nn.Module, objective: Objective, content: StepBatches, 
     last = len(content.batches) - 1
     for index, batch in enumerate(content.batches):
         with accelerator.no_sync(network) if index < last else contextlib.nullcontext():
-            logits = network(**batch.inputs)
             share = batch.weight * accelerator.num_processes / content.items
-            loss = objective(logits, batch.labels).sum() * share
+            loss = objective(network, batch).sum() * share
             accelerator.backward(loss)
         total += loss.detach()
     return float(accelerator.reduce(total, reduction="mean"))

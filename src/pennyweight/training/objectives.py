@@ -1,14 +1,16 @@
-"""Objectives: functions from logits and labels to a loss per item. The loop does not know which one it drives."""
+"""Objectives: functions from a network and a batch to a loss per item. The loop does not know which one it drives."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
-Objective = Callable[[Tensor, Tensor], Tensor]
-"""(logits [batch, classes], labels [batch]) → loss of each item [batch], in nats."""
+from pennyweight.training.batch import Batch
+
+Objective = Callable[[nn.Module, Batch], Tensor]
+"""(network, batch) → loss of each item [batch], in nats. It calls the network as often as it needs."""
 
 
 def cross_entropy(*, label_smoothing: float = 0.0) -> Objective:
@@ -17,7 +19,8 @@ def cross_entropy(*, label_smoothing: float = 0.0) -> Objective:
     Szegedy et al. 2016, arXiv 1512.00567.
     """
 
-    def objective(logits: Tensor, labels: Tensor) -> Tensor:
-        return functional.cross_entropy(logits, labels, reduction="none", label_smoothing=label_smoothing)
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        logits = network(**batch.inputs)
+        return functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
 
     return objective

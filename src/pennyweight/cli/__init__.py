@@ -1,0 +1,53 @@
+"""The command: one short function per subcommand, which parses, calls one function and prints.
+
+Nothing heavy is imported before it is needed: ``--help`` loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from pennyweight.cli.judging import evaluate, quantise
+from pennyweight.cli.keeping import cache_clear, cache_list
+from pennyweight.cli.making import plan, recipes, train
+from pennyweight.cli.using import predict
+from pennyweight.errors import PennyweightError
+
+app = typer.Typer(
+    help="Plan, train, judge and use text classifiers that weigh what you say they may weigh.",
+    epilog="--debug anywhere shows a traceback with an error.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+for _command in (plan, train, evaluate, quantise, predict, recipes):
+    app.command()(_command)
+
+_cache = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)
+_cache.command("list")(cache_list)
+_cache.command("clear")(cache_clear)
+app.add_typer(_cache, name="cache")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command; an error meant for the user becomes one line and an exit code (2 input, 1 refused or failed)."""
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
+    try:
+        app([one for one in given if one != "--debug"])
+    except PennyweightError as error:
+        _fail(str(error), error.exit_code, debug=debug)
+    except (OSError, MemoryError) as error:
+        _fail(f"the machine failed: {error or 'out of memory'}", 1, debug=debug)
+
+
+def _fail(message: str, code: int, *, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    typer.echo(f"pennyweight: {' '.join(message.split())}", err=True)
+    sys.exit(code)

@@ -1,0 +1,72 @@
+"""Commands that say how good a classifier is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pennyweight.cli.flags import (
+    AsJson,
+    BackboneName,
+    BadRow,
+    Folder,
+    LabelColumn,
+    Precision,
+    Source,
+    TextColumns,
+    bad_row,
+    listed,
+)
+from pennyweight.cli.printing import opened, print_json
+
+
+def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
+    classifier: Folder,
+    data: Source,
+    out: Annotated[Path | None, typer.Option("--out", help="Folder for a report.")] = None,
+    backbone: BackboneName = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    on_bad_row: BadRow = None,
+    precision: Precision = None,
+    as_json: AsJson = False,
+) -> None:
+    """Judge a classifier on labelled data; in int8, beside what it is in its own number format."""
+    loaded = opened(classifier, backbone, precision)
+    from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
+
+    schema = schema_of_classifier(loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    reference = opened(classifier, backbone) if precision == "int8" else None
+    judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)
+    if as_json:
+        print_json(judgement.as_dict())
+    else:
+        from pennyweight.tables import metrics_table
+
+        metrics_table(judgement)
+
+
+def quantise(
+    classifier: Folder,
+    data: Source,
+    backbone: BackboneName = None,
+    text: TextColumns = None,
+    label: LabelColumn = None,
+    on_bad_row: BadRow = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure on labelled data what int8 costs a classifier, and keep the answer in its folder."""
+    own = opened(classifier, backbone)
+    from pennyweight.pipeline.judging import schema_of_classifier
+    from pennyweight.pipeline.measuring import measure_int8
+
+    schema = schema_of_classifier(own, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    record = measure_int8(classifier, data, reference=own, backbone=backbone, schema=schema)
+    if as_json:
+        print_json({"folder": str(classifier), "int8": record.model_dump()})
+    else:
+        from pennyweight.tables import int8_summary
+
+        int8_summary(classifier, record)

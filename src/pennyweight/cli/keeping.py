@@ -1,0 +1,46 @@
+"""Commands for what is kept on disk."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pennyweight.cli.flags import AsJson
+from pennyweight.cli.printing import print_json
+from pennyweight.errors import InputError
+
+
+def cache_list(as_json: AsJson = False) -> None:
+    """Show where the cache is, how large it may be, and what is in it."""
+    from pennyweight.cache import default_cache
+
+    cache = default_cache()
+    usage = cache.usage()
+    if as_json:
+        kinds = {kind: used.as_dict() for kind, used in usage.items()}
+        print_json({"folder": str(cache.folder), "limit": cache.limit, "kinds": kinds})
+    else:
+        from pennyweight.tables import cache_table
+
+        cache_table(cache, usage)
+
+
+def cache_clear(
+    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="tokens or prefix; all, if not given.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Remove what is in the cache; it is computed again where it is needed."""
+    from pennyweight.cache import KINDS, default_cache
+
+    cache = default_cache()
+    known = sorted(KINDS.keys() | cache.usage().keys())
+    if kind is not None and kind not in known:
+        raise InputError(f"cache clear {kind}: no such kind; there are {' and '.join(known)}")
+    freed = cache.clear(kind)
+    if as_json:
+        print_json({"folder": str(cache.folder), "freed": freed})
+    else:
+        from pennyweight.tables import size_words
+
+        typer.echo(f"{size_words(freed)} freed: {cache.folder}")

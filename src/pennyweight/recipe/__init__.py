@@ -1,0 +1,69 @@
+"""What a run is: one frozen, typed value. Knows nothing of torch.
+
+Every field's docstring states its unit; the reference page of the documentation is generated from these docstrings.
+Reading recipes from TOML, with their errors, is `pennyweight.recipe_files`.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import model_validator
+
+from pennyweight.recipe.fields import (
+    Attention,
+    CleaningStep,
+    HeadKind,
+    MetricName,
+    OptimizerName,
+    Pooling,
+    Precision,
+    ScheduleName,
+    Section,
+)
+from pennyweight.recipe.inputs import Data, Text
+from pennyweight.recipe.learning import Evaluation, Training
+from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
+
+__all__ = [
+    "Adapters",
+    "Attention",
+    "Backbone",
+    "Budget",
+    "CleaningStep",
+    "Data",
+    "Evaluation",
+    "Head",
+    "HeadKind",
+    "MetricName",
+    "OptimizerName",
+    "Pooling",
+    "Precision",
+    "Recipe",
+    "ScheduleName",
+    "Section",
+    "Text",
+    "Training",
+]
+
+
+class Recipe(Section):
+    """One run, whole. Sections that are left out take their defaults."""
+
+    backbone: Backbone = Backbone()
+    data: Data = Data()
+    text: Text = Text()
+    budget: Budget = Budget()
+    adapters: Adapters = Adapters()
+    head: Head = Head()
+    training: Training = Training()
+    evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _needs_validation(self) -> Self:
+        training = self.training
+        if self.data.validation == 0 and (training.patience is not None or training.schedule == "plateau"):
+            raise ValueError(
+                "data.validation = 0 leaves nothing for training.patience or the plateau schedule to watch"
+            )
+        return self

@@ -1,0 +1,58 @@
+"""Where texts come from, and how they become tokens."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+
+from pennyweight.recipe.fields import (
+    CleaningStep,
+    LabelNames,
+    Name,
+    Names,
+    Positive,
+    Probability,
+    Section,
+    checked_label_names,
+)
+
+
+class Data(Section):
+    """Where texts and labels come from."""
+
+    source: str = "starter"
+    """`starter`, `hub:<id>[:config]`, or a CSV, TSV, JSONL or Parquet file, also with .gz or .zst behind."""
+    test: str | None = None
+    """Source that the finished classifier is judged on; none: the validation split. Its texts never train."""
+    text: Names = ("text",)
+    """Name(s) of the text column(s); several are joined in this order."""
+    label: Name = "label"
+    """Name of the label column; it holds label names or integers."""
+    labels: Annotated[Literal["auto"] | LabelNames, BeforeValidator(checked_label_names)] = "auto"
+    """Label names in index order. `auto`: discovered from the training data, in sorted order."""
+    first_label: Annotated[StrictInt, Field(ge=0)] = 0
+    """Integer that stands for the first of `labels` in the data (1 where classes are counted from one)."""
+    validation: Probability = 0.1
+    """Share of the training items held out, stratified, for validation; 0: none, so nothing is picked or calibrated."""
+    limit: Positive | None = None
+    """Number of items taken from the start of the source; none: all."""
+    limit_per_class: Positive | None = None
+    """Number of items taken from the start of each class; none: all."""
+    on_bad_row: Literal["stop", "skip"] = "stop"
+    """What to do with an empty text or a missing label: stop and name the rows, or skip them and say how many."""
+
+
+class Text(Section):
+    """From raw text to tokens."""
+
+    cleaning: tuple[CleaningStep, ...] = ()
+    """Cleaning steps in order; they are saved with the classifier and run again at prediction."""
+    max_length: Annotated[StrictInt, Field(ge=4, le=8192)] = 128
+    """Longest input, in tokens, special tokens included; longer texts are cut."""
+    padding: Literal["dynamic", "fixed"] = "dynamic"
+    """In training: `dynamic`: pad to the longest of the batch; `fixed`: everything to `max_length`, which is slower."""
+    order: Literal["sorted", "shuffled"] = "sorted"
+    """`sorted`: batches of items of similar length, in random order; `shuffled`: plain random batches."""
+    add_prefix_space: StrictBool = False
+    """Tokenise the first word as if a space stood before it (byte-level BPE tokenizers such as RoBERTa's)."""

@@ -1,0 +1,80 @@
+"""How the trainable parameters learn, and how the result is judged."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictInt
+
+from pennyweight.recipe.fields import (
+    AboveZero,
+    MetricName,
+    OptimizerName,
+    Positive,
+    Probability,
+    ScheduleName,
+    Section,
+    Share,
+)
+
+
+class Training(Section):
+    """How the trainable parameters learn."""
+
+    epochs: Positive = 3
+    """Passes over the training items."""
+    batch_size: Positive = 32
+    """Items per forward pass, over all processes together."""
+    accumulation: Positive = 1
+    """Batches whose gradients are added up before one optimizer step."""
+    forward_tokens: Positive = 16_384
+    """Most tokens of one forward pass, padding included; a larger batch is computed in parts, its step the same."""
+    gradient_checkpointing: StrictBool = False
+    """Recompute each layer's activations in the backward pass instead of keeping them: less memory, a third slower."""
+    prefix_cache: StrictBool = True
+    """Compute the frozen layers below the lowest adapter once per text and keep their output on disk, in the cache."""
+    optimizer: OptimizerName = "adamw"
+    """`muon` applies to matrices; what is not a matrix goes to AdamW."""
+    learning_rate: AboveZero = 1e-3
+    """Peak learning rate, per optimizer step."""
+    betas: tuple[Probability, Probability] = (0.9, 0.999)
+    """AdamW's decay rates of the first and second moment; the first is also the momentum of SGD, RMSprop and Muon."""
+    epsilon: AboveZero = 1e-8
+    """Term added to the denominator of AdamW and RMSprop."""
+    weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.0
+    """Decoupled weight decay of the matrices (for SGD and RMSprop: L2); biases have none."""
+    schedule: ScheduleName = "cosine"
+    """Course of the learning rate after warm-up. `plateau` halves it when the metric has not improved."""
+    warmup: Share = 0.06
+    """Share of all optimizer steps over which the learning rate rises from zero."""
+    cycles: Positive = 1
+    """Number of cosine cycles of `cosine-restarts`."""
+    plateau_patience: Positive = 1
+    """Validations without gain before `plateau` halves the learning rate."""
+    label_smoothing: Probability = 0.0
+    """Share of each target spread evenly over all classes (Szegedy et al. 2016, arXiv 1512.00567)."""
+    gradient_clip: AboveZero | None = 1.0
+    """Largest L2 norm of the gradient; none: not clipped."""
+    metric: MetricName = "accuracy"
+    """Validation metric that picks the best weights, stops early and moves `plateau`; of `loss`, lower is better."""
+    keep: Literal["best", "last"] = "best"
+    """Which weights end up in the classifier: those of the best validation, or the last."""
+    patience: Positive | None = None
+    """Validations without gain before training stops; none: never early."""
+    validations_per_epoch: Positive = 1
+    """Validations per epoch, evenly spaced; the last is at the epoch's end."""
+    checkpoint_steps: Positive = 200
+    """Optimizer steps between checkpoints; one is also written after each validation."""
+    seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
+    """Seed of everything random: split, initial weights, order, dropout."""
+
+
+class Evaluation(Section):
+    """How the result is judged."""
+
+    batch_size: Positive = 64
+    """Items per forward pass when nothing is learnt."""
+    temperature_scaling: StrictBool = True
+    """Fit one temperature on the validation split so that probabilities mean what they say (Guo et al. 2017)."""
+    bootstrap: Annotated[StrictInt, Field(ge=100)] = 1000
+    """Resamples behind the 95 % intervals of F1."""

@@ -1,0 +1,84 @@
+"""Backbone, budget, adapters and head."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StrictBool, model_validator
+
+from pennyweight.recipe.fields import (
+    AboveZero,
+    Attention,
+    HeadKind,
+    Names,
+    Pooling,
+    Positive,
+    Precision,
+    Probability,
+    Section,
+)
+
+
+class Backbone(Section):
+    """The frozen encoder and how it is held in memory."""
+
+    name: str = "minilm"
+    """Alias (`minilm`, `roberta-base`, `roberta-large`), Hub id, or folder with config.json and model.safetensors."""
+    revision: str | None = None
+    """Branch, tag or commit on the Hub; none: the default branch. Of no meaning for a folder."""
+    dropout: StrictBool = False
+    """Keep the backbone's own dropout on while training. Off is faster and, on a frozen backbone, as accurate."""
+    precision: Precision = "auto"
+    """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it."""
+    attention: Attention = "auto"
+    """How attention is computed: `plain` matmul and softmax, `packed` texts without padding, PyTorch's fused `sdpa`, or
+    Transformers' own `eager`. `auto`: plain on bf16 CPUs, packed on CUDA in bf16, sdpa elsewhere."""
+
+
+class Budget(Section):
+    """What the classifier may weigh."""
+
+    parameters: Positive = 1_000_000
+    """Most trainable parameters, head included; a plan above it is refused."""
+
+
+class Adapters(Section):
+    """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685).
+
+    A selector is a module's full name or the end of it, with `*` for any run of characters inside one dotted part,
+    and optionally `@` with layer numbers: `query`, `layer.*.output.dense`, `query@0,1,-2`, `value@6:`.
+    """
+
+    targets: Annotated[Literal["all-linear"] | Names, Field(union_mode="left_to_right")] = ("query", "value")
+    """Selectors of the matrices that get an adapter, or `all-linear` for every one in the encoder."""
+    rank: Positive | Literal["fill"] = 8
+    """Rank r of each pair of factors; `fill`: the largest uniform rank that fits the budget."""
+    alpha: AboveZero | None = None
+    """Scaling numerator: the update is alpha / r times B A. None: twice each matrix's rank."""
+    dropout: Probability = 0.0
+    """Probability of dropping an input element on the adapter path."""
+    rank_pattern: dict[str, Positive] = {}
+    """Rank for the matrices that a selector picks, instead of `rank`; later entries win."""
+    alpha_pattern: dict[str, AboveZero] = {}
+    """Alpha for the matrices that a selector picks, instead of `alpha`; later entries win."""
+
+
+class Head(Section):
+    """From the encoder's output to one logit per class; counted in the budget."""
+
+    kind: HeadKind = "linear"
+    """`stock`: the architecture's own; `linear`: one matrix; `low-rank`: two thin ones."""
+    pooling: Pooling | None = None
+    """Vector that stands for the text: first token's, or mean over tokens. None: `mean`; a stock head has its own."""
+    rank: Positive | None = None
+    """Inner width of a low-rank head."""
+    dropout: Probability | None = None
+    """Probability of dropping an element in the head. None: 0, or a stock head's own where `backbone.dropout` is on."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if self.kind == "stock" and self.pooling is not None:
+            raise ValueError("head.pooling has no meaning with head.kind = 'stock': leave it out")
+        if (self.kind == "low-rank") != (self.rank is not None):
+            raise ValueError("head.rank goes with head.kind = 'low-rank', and only with it")
+        return self
