@@ -20,8 +20,8 @@ INTERVAL = 16
 """Steps between looks at the test items."""
 GLANCE = 4
 """Every so many-th test item is predicted first."""
-FAR = 0.04
-"""Who is this far from the goal on those, three standard deviations, is not asked for the rest."""
+FAR = 0.02
+"""Who is this far from the goal on those, two standard deviations of them, is not asked for the rest."""
 
 
 @dataclass(frozen=True)

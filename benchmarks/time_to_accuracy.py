@@ -182,7 +182,8 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
         rates, epochs = GRIDS[name]
         grid = [Setting(rate, count) for count, rate in itertools.product(epochs, rates)]
         for setting in grid[:1] if options.quick else grid:
-            if any(one["setting"] == vars(setting) for one in tried.get(name, [])):
+            done = tried.get(name, [])
+            if any(one["setting"] == vars(setting) for one in done) or reached_sooner(done, setting):
                 continue
             contender = "pennyweight" if name == "dropout" else name
             task = task_of(contender, setting, seed=0, quick=options.quick, dropout=name == "dropout")
@@ -194,6 +195,11 @@ def search(options: argparse.Namespace) -> dict[str, Any]:
                 write_json(RATES_PATH, content)
     content["best"] = {name: best_of(done) for name, done in tried.items()}
     return content
+
+
+def reached_sooner(runs: list[dict[str, Any]], setting: Setting) -> bool:
+    """Whether a shorter course reached the goal: a longer one, whose rate stays high for longer, is then not tried."""
+    return any(run["reached"] and int(run["setting"]["epochs"]) < setting.epochs for run in runs)
 
 
 def fewest_items(runs: list[dict[str, Any]]) -> int | None:

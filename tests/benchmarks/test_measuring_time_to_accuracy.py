@@ -17,6 +17,7 @@ from benchmarks.time_to_accuracy import (
     best_of,
     fewest_items,
     median_seconds,
+    reached_sooner,
     run_apart,
     summarise,
 )
@@ -183,3 +184,11 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     options.again = True
     measurement.compare(options)
     assert len(asked) == 2 * len(SEEDS["tfidf"])
+
+
+def test_a_longer_course_is_tried_only_where_no_shorter_one_reached_the_goal():
+    longer = Setting(1e-3, 2)
+    assert not reached_sooner([], longer)
+    assert not reached_sooner([run(reached=False)], longer)
+    assert reached_sooner([run(reached=False), run()], longer)
+    assert not reached_sooner([run()], Setting(2e-3, 1))
