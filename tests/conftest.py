@@ -75,6 +75,17 @@ def trained(tmp_path_factory, make_recipe):
 
 
 @pytest.fixture(scope="session")
+def seeded(tmp_path_factory, make_recipe, small_csv):
+    """A folder of two seeds of one recipe, both judged on the same items; not to be changed."""
+    from pennyweight.console import Speaker
+    from pennyweight.pipeline.seeds import train_seeds
+
+    test = write_csv(tmp_path_factory.mktemp("seeds") / "test.csv", sentences(60, seed=11))
+    recipe = make_recipe(data={"test": str(test)}, training={"epochs": 1})
+    return train_seeds(recipe, test.parent / "out", seeds=2, speaker=Speaker(enabled=False), cpu=True).folder
+
+
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     folder = os.environ.get("PENNYWEIGHT_DATA")
     if not folder:

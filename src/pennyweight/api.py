@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from pennyweight.budget.plan import Plan
 from pennyweight.errors import InputError
@@ -14,6 +14,7 @@ from pennyweight.recipe_files import build_recipe, load_recipe
 
 if TYPE_CHECKING:
     from pennyweight.pipeline.outcome import Outcome
+    from pennyweight.pipeline.seeds import SeedsOutcome
 
 
 def plan(recipe: str | Path | Recipe, **changes: Mapping[str, Any]) -> Plan:
@@ -30,15 +31,38 @@ def plan(recipe: str | Path | Recipe, **changes: Mapping[str, Any]) -> Plan:
     return plan_recipe(changed(recipe, changes))
 
 
+@overload
 def train(
-    recipe: str | Path | Recipe, out: str | Path, *, resume: bool = False, **changes: Mapping[str, Any]
-) -> Outcome:
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    seeds: None = None,
+    **changes: Mapping[str, Any],
+) -> Outcome: ...
+
+
+@overload
+def train(
+    recipe: str | Path | Recipe, out: str | Path, *, resume: bool = False, seeds: int, **changes: Mapping[str, Any]
+) -> SeedsOutcome: ...
+
+
+def train(
+    recipe: str | Path | Recipe,
+    out: str | Path,
+    *,
+    resume: bool = False,
+    seeds: int | None = None,
+    **changes: Mapping[str, Any],
+) -> Outcome | SeedsOutcome:
     """Train a recipe into the classifier folder ``out``.
 
     Args:
         recipe: a shipped name, a path of a TOML file, or a `Recipe`.
         out: new or empty folder, unless resuming.
         resume: go on with the run that ``out`` holds.
+        seeds: train so many times, counting the seed upwards from the recipe's, into ``out/seed-N``; none: once.
         changes: by section, what to change: ``data={"source": "mine.csv", "test": None}``.
 
     Raises:
@@ -48,6 +72,10 @@ def train(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     chosen = changed(recipe, changes)
+    if seeds is not None:
+        from pennyweight.pipeline.seeds import train_seeds
+
+        return train_seeds(chosen, out, seeds=seeds, resume=resume)
     from pennyweight.pipeline.run import train_recipe
 
     return train_recipe(chosen, out, resume=resume)

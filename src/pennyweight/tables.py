@@ -53,7 +53,9 @@ def metrics_table(judgement: Judgement) -> None:
     metrics = judgement.metrics
     console = Console(highlight=False)
     skipped = f", {judgement.skipped:,} rows skipped" if judgement.skipped else ""
-    console.print(f"on {judgement.evaluated_on}{skipped}")
+    if judgement.unmapped:
+        skipped += f", {sum(judgement.unmapped.values()):,} left out by --map ({', '.join(judgement.unmapped)})"
+    console.print(f"on {judgement.evaluated_on}{skipped}", markup=False, soft_wrap=True)
     scores = f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)}"
     console.print(f"{scores} · ECE {metrics.ece:.4f}")
     if judgement.compared is not None:

@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from pennyweight.cli.comparing import audit, choose, compare
 from pennyweight.cli.judging import evaluate, quantise
 from pennyweight.cli.keeping import cache_clear, cache_list
 from pennyweight.cli.making import plan, recipes, train
@@ -25,7 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, train, evaluate, quantise, predict, recipes):
+for _command in (plan, train, evaluate, compare, audit, choose, quantise, predict, recipes):
     app.command()(_command)
 
 _cache = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)

@@ -31,6 +31,12 @@ TextColumns = Annotated[
     str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")
 ]
 LabelColumn = Annotated[str | None, typer.Option("--label", metavar="COLUMN", help="Label column of the data.")]
+LabelMap = Annotated[
+    str | None,
+    typer.Option(
+        "--map", metavar="FILE.toml|THEIRS=OURS,…", help="The data's labels in the classifier's words; others drop out."
+    ),
+]
 Precision = Annotated[
     str | None,
     typer.Option(
@@ -65,6 +71,15 @@ def changes_of(
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Names behind one flag, with commas between them."""
     return tuple(text.split(",")) if text else None
+
+
+def mapping_of(text: str | None) -> dict[str, str] | None:
+    """What --map says; raises InputError as `read_label_map` does."""
+    if text is None:
+        return None
+    from pennyweight.data.mapping import read_label_map
+
+    return read_label_map(text)
 
 
 def bad_row(word: str | None) -> Literal["stop", "skip"]:

@@ -13,11 +13,13 @@ from pennyweight.cli.flags import (
     BadRow,
     Folder,
     LabelColumn,
+    LabelMap,
     Precision,
     Source,
     TextColumns,
     bad_row,
     listed,
+    mapping_of,
 )
 from pennyweight.cli.printing import opened, print_json
 
@@ -29,15 +31,19 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     backbone: BackboneName = None,
     text: TextColumns = None,
     label: LabelColumn = None,
+    label_map: LabelMap = None,
     on_bad_row: BadRow = None,
     precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a classifier on labelled data; in int8, beside what it is in its own number format."""
+    mapping = mapping_of(label_map)
     loaded = opened(classifier, backbone, precision)
     from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 
-    schema = schema_of_classifier(loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    schema = schema_of_classifier(
+        loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping
+    )
     reference = opened(classifier, backbone) if precision == "int8" else None
     judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)
     if as_json:

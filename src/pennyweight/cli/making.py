@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pennyweight.cli.flags import AsJson, BackboneName, BadRow, BudgetSize, Changes, RecipeName, changes_of
 from pennyweight.cli.printing import print_json
+
+if TYPE_CHECKING:
+    from pennyweight.recipe import Recipe
 
 
 def plan(
@@ -34,12 +37,15 @@ def plan(
     counted.require_within_budget()
 
 
-def train(
+def train(  # noqa: PLR0913, PLR0917 - one for each flag
     recipe: RecipeName,
     out: Annotated[Path, typer.Option("--out", help="New folder for the classifier.")],
     data: Annotated[str | None, typer.Option("--data", help="Train on this source instead of the recipe's.")] = None,
     backbone: BackboneName = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in --out.")] = False,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", help="Train so many times, with a seed of its own each, into --out/seed-N.")
+    ] = None,
     on_bad_row: BadRow = None,
     changes: Changes = None,
     as_json: AsJson = False,
@@ -53,6 +59,9 @@ def train(
     from pennyweight.startup import load_libraries
 
     load_libraries()
+    if seeds is not None:
+        _train_seeds(chosen, out, seeds, resume=resume, as_json=as_json)
+        return
     from pennyweight.pipeline.run import train_recipe
 
     outcome = train_recipe(chosen, out, resume=resume)
@@ -64,6 +73,20 @@ def train(
         from pennyweight.tables import training_summary
 
         training_summary(outcome)
+
+
+def _train_seeds(recipe: Recipe, out: Path, seeds: int, *, resume: bool, as_json: bool) -> None:
+    from pennyweight.pipeline.seeds import train_seeds
+
+    outcome = train_seeds(recipe, out, seeds=seeds, resume=resume)
+    if not outcome.metrics:
+        return
+    if as_json:
+        print_json(outcome.as_dict())
+    else:
+        from pennyweight.judging_tables import seeds_summary
+
+        seeds_summary(outcome)
 
 
 def recipes(as_json: AsJson = False) -> None:

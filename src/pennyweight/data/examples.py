@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -39,6 +39,8 @@ class Schema:
     """Integer that stands for the first of `labels` in the data."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with a row whose text is empty or no text, or whose label is missing."""
+    mapping: Mapping[str, str] | None = None
+    """The data's labels in the words of `labels`, for `pennyweight.data.mapping`; none: they are the same."""
 
 
 class Example(NamedTuple):

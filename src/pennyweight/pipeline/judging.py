@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -52,11 +53,15 @@ class Judgement:
     """The page, where one was written."""
     compared: Compared | None = None
     """The same items in another number format, where that was asked for."""
+    unmapped: Mapping[str, int] | None = None
+    """Rows left out by a label mapping, by their label; none where there is no mapping."""
 
     def as_dict(self) -> dict[str, Any]:
         """The metrics as ``evaluate --json`` prints them, with the data named."""
         compared = {} if self.compared is None else {"compared": self.compared.as_dict()}
-        return {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **self.metrics.as_dict(), **compared}
+        unmapped = {} if self.unmapped is None else {"unmapped": dict(self.unmapped)}
+        told = {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **unmapped}
+        return {**told, **self.metrics.as_dict(), **compared}
 
 
 def evaluate_source(
@@ -74,7 +79,7 @@ def evaluate_source(
         classifier: the classifier.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         out: folder for a report; none: no report is written.
-        schema: columns and labels; none: those of training.
+        schema: columns and labels, and what the data's labels mean where they are others; none: those of training.
         reference: the same classifier in the number format to compare with; none: no comparison.
         resamples: bootstrap resamples behind the intervals of F1.
 
@@ -83,9 +88,13 @@ def evaluate_source(
         RunError: the report cannot be written.
     """
     skipped: list[int] = []
-    examples = stream_source(source, schema or schema_of_classifier(classifier), skipped=skipped)
+    unmapped: Counter[str] = Counter()
+    schema = schema or schema_of_classifier(classifier)
+    examples = stream_source(source, schema, skipped=skipped, unmapped=unmapped)
     judgement = judge(classifier, examples, what=source, folder=out, reference=reference, resamples=resamples)
-    judgement = replace(judgement, skipped=len(skipped))
+    judgement = replace(
+        judgement, skipped=len(skipped), unmapped=None if schema.mapping is None else dict(unmapped.most_common())
+    )
     if out is None:
         return judgement
     manifest = classifier.manifest
@@ -156,6 +165,7 @@ def schema_of_classifier(
     text: tuple[str, ...] | None = None,
     label: str | None = None,
     on_bad_row: Literal["stop", "skip"] = "stop",
+    mapping: Mapping[str, str] | None = None,
 ) -> Schema:
     """The columns and labels that a classifier was trained with, or others for other data."""
     record = classifier.manifest.text
@@ -165,6 +175,7 @@ def schema_of_classifier(
         labels=classifier.labels,
         first_label=record.first_label,
         on_bad_row=on_bad_row,
+        mapping=mapping,
     )
 
 

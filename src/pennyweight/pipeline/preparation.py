@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import numpy as np
 from pennyweight.data.cleaning import clean
 from pennyweight.data.examples import Example, Schema, load_examples, stream_examples
 from pennyweight.data.inspection import find_leaks, first_occurrences, split_validation
+from pennyweight.data.mapping import mapped_rows, require_known
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
 from pennyweight.recipe import Data, Recipe
@@ -121,14 +123,27 @@ def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
 
 
 def stream_source(
-    source: str, schema: Schema, *, split: Split = "test", skipped: list[int] | None = None
+    source: str,
+    schema: Schema,
+    *,
+    split: Split = "test",
+    skipped: list[int] | None = None,
+    unmapped: Counter[str] | None = None,
 ) -> Iterator[Example]:
-    """The examples of any source, one by one; rows that are passed over are noted in ``skipped``.
+    """The examples of any source, one by one.
+
+    Rows that are passed over are noted in ``skipped``; those that a label mapping leaves out are counted in
+    ``unmapped``, by their label.
 
     Raises:
-        InputError: at the first row that cannot be used and may not be skipped.
+        InputError: at the first row that cannot be used and may not be skipped; a mapping to a label that is none of
+            the schema's, or one that leaves out every row.
     """
-    return stream_examples(stream_rows(source, split=split), schema, skipped=skipped, source=source)
+    rows = stream_rows(source, split=split)
+    if schema.mapping is not None and schema.label is not None:
+        require_known(schema.mapping, schema.labels or ())
+        rows = mapped_rows(rows, schema.label, schema.mapping, Counter() if unmapped is None else unmapped)
+    return stream_examples(rows, schema, skipped=skipped, source=source)
 
 
 def _in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:

@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from tiny import LABELS
+
+from pennyweight.api import train
+from pennyweight.classifier import Classifier
+from pennyweight.console import Speaker
+from pennyweight.errors import InputError, Interrupted
+from pennyweight.evaluation.significance import over_seeds
+from pennyweight.pipeline import seeds as seeds_module
+from pennyweight.pipeline.contenders import Recorded
+from pennyweight.pipeline.seed_folders import seed_folders
+from pennyweight.pipeline.seeds import train_seeds
+
+
+def quietly(recipe, out, **options):
+    return train_seeds(recipe, out, speaker=Speaker(enabled=False), cpu=True, **options)
+
+
+def test_each_seed_is_a_run_of_its_own(seeded):
+    summary = json.loads((seeded / "seeds.json").read_text())
+    assert summary["seeds"] == [0, 1]
+    folders = seed_folders(seeded)
+    assert [folder.name for folder in folders] == ["seed-0", "seed-1"]
+    opened = [Classifier.load(folder, device="cpu") for folder in folders]
+    assert [one.manifest.recipe["training"]["seed"] for one in opened] == [0, 1]
+    logits = [one.logits(["A ship at the quay."]) for one in opened]
+    assert not np.array_equal(*logits)
+    for name in ("accuracy", "macro_f1", "log_loss", "ece"):
+        reported = [json.loads((folder / "report" / "metrics.json").read_text())[name] for folder in folders]
+        values = [one["value"] if isinstance(one, dict) else one for one in reported]
+        expected = over_seeds(values)
+        assert summary["metrics"][name] == {**vars(expected), "values": values}
+
+
+def test_pooled_figures_are_those_of_the_predictions(seeded):
+    pooled = json.loads((seeded / "seeds.json").read_text())["pooled"]
+    tables = [Recorded(folder / "report" / "predictions.parquet") for folder in seed_folders(seeded)]
+    for table in tables:
+        table.adopt(LABELS)
+    examples = tables[0].examples(LABELS)
+    truth = np.array([one.label for one in examples])
+    predicted = np.array([table.answer(examples, [""] * 60).logits.argmax(axis=1) for table in tables])
+    right = predicted == truth
+    assert pooled["items"] == 60
+    assert pooled["accuracy"]["value"] == pytest.approx(right.mean())
+    assert pooled["agreement"] == pytest.approx((predicted[0] == predicted[1]).mean())
+    assert pooled["always_right"] == pytest.approx(right.all(axis=0).mean())
+    assert pooled["never_right"] == pytest.approx((~right).all(axis=0).mean())
+    assert pooled["accuracy"]["low"] <= pooled["accuracy"]["value"] <= pooled["accuracy"]["high"]
+
+
+def test_more_seeds_leave_finished_ones_alone(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(training={"epochs": 1, "seed": 4})
+    first = quietly(recipe, tmp_path / "out", seeds=2)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("seed-*/*.safetensors")}
+    assert first.pooled is None  # each was judged on a validation split of its own
+    trained = []
+    plain = seeds_module.train_recipe
+
+    def counted(recipe, out, **options):
+        trained.append((out.name, (out / "classifier.json").exists()))
+        return plain(recipe, out, **options)
+
+    monkeypatch.setattr(seeds_module, "train_recipe", counted)
+    more = quietly(recipe, tmp_path / "out", seeds=3, resume=True)
+    assert trained == [("seed-4", True), ("seed-5", True), ("seed-6", False)]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert more.metrics["accuracy"].values[:2] == first.metrics["accuracy"].values
+    assert json.loads((tmp_path / "out" / "seeds.json").read_text())["seeds"] == [4, 5, 6]
+
+
+def test_an_interrupted_seed_is_gone_on_with(make_recipe, tmp_path, monkeypatch):
+    recipe = make_recipe(training={"epochs": 1})
+    plain = seeds_module.train_recipe
+
+    def interrupted(recipe, out, **options):
+        if out.name == "seed-1":
+            raise Interrupted("stopped")
+        return plain(recipe, out, **options)
+
+    monkeypatch.setattr(seeds_module, "train_recipe", interrupted)
+    with pytest.raises(Interrupted):
+        quietly(recipe, tmp_path / "out", seeds=2)
+    assert not (tmp_path / "out" / "seeds.json").exists()
+    monkeypatch.setattr(seeds_module, "train_recipe", plain)
+    with pytest.raises(InputError, match="is not empty; go on with --resume"):
+        quietly(recipe, tmp_path / "out", seeds=2)
+    assert len(quietly(recipe, tmp_path / "out", seeds=2, resume=True).outcomes) == 2
+
+
+def test_from_python(make_recipe, tmp_path):
+    outcome = train(make_recipe(), tmp_path / "out", seeds=2, training={"epochs": 1})
+    assert [one.folder.name for one in outcome.outcomes] == ["seed-0", "seed-1"]
+    assert outcome.metrics["accuracy"].mean == np.mean([o.judgement.metrics.accuracy.value for o in outcome.outcomes])
+
+
+@pytest.mark.parametrize(
+    ("seed", "seeds", "message"), [(0, 1, "give two or more"), (0, -3, "give two or more"), (2**31 - 2, 3, "beyond")]
+)
+def test_numbers_that_cannot_be(make_recipe, tmp_path, seed, seeds, message):
+    with pytest.raises(InputError, match=message):
+        quietly(make_recipe(training={"seed": seed}), tmp_path / "out", seeds=seeds)
+    assert not (tmp_path / "out").exists()
+
+
+def test_folders_that_cannot_be(make_recipe, trained, seeded, tmp_path):
+    with pytest.raises(InputError, match="holds a single run"):
+        quietly(make_recipe(), trained, seeds=2, resume=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        quietly(make_recipe(), tmp_path / "file", seeds=2)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="is not empty; give a new folder"):
+        quietly(make_recipe(), tmp_path / "other", seeds=2)
+    with pytest.raises(InputError, match=r"begun with another recipe"):
+        quietly(make_recipe(training={"epochs": 3}), seeded, seeds=2, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ('{"seeds": 3}', "cannot be read"),
+        ('{"seeds": [0]}', "no classifier|has no"),
+        ("[]", "cannot"),
+    ],
+)
+def test_a_damaged_summary_is_refused(tmp_path, content, message):
+    (tmp_path / "seeds.json").write_text(content)
+    with pytest.raises(InputError, match=message):
+        seed_folders(tmp_path)
