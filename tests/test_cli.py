@@ -40,7 +40,7 @@ def test_help_and_import_load_nothing_heavy():
 import contextlib, io, sys
 import pennyweight
 from pennyweight.cli import main
-for command in ([], ["plan"], ["train"], ["evaluate"], ["predict"], ["recipes"]):
+for command in ([], ["plan"], ["train"], ["evaluate"], ["compare"], ["audit"], ["choose"], ["predict"], ["recipes"]):
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
         main([*command, "--help"])
     assert "Usage" in out.getvalue()

@@ -127,7 +127,8 @@ def test_folders_that_cannot_be(make_recipe, trained, seeded, tmp_path):
     [
         ("{", "cannot be read"),
         ('{"seeds": 3}', "cannot be read"),
-        ('{"seeds": [0]}', "no classifier|has no"),
+        ('{"seeds": [0, 1]}', "seed-0: has no classifier.json"),
+        ('{"seeds": []}', "fewer than two"),
         ("[]", "cannot"),
     ],
 )
