@@ -5,6 +5,8 @@ import json
 import pytest
 from tiny import LABELS, sentences, write_csv
 
+from pennyweight.evaluation.toml_text import as_toml
+
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
@@ -16,20 +18,21 @@ def one_object(stdout):
     return json.loads(stdout)
 
 
-def test_train_with_seeds(pennyweight, refused, small_recipe, tmp_path):
-    code, stdout, stderr = pennyweight("train", small_recipe, "--out", tmp_path / "out", "--seeds", 2, "--json")
-    assert code == 0, stderr
+def test_train_with_seeds(pennyweight, refused, seeded, small_recipe, tmp_path):
+    """Of finished runs: nothing is trained."""
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(as_toml(json.loads((seeded / "seed-0" / "classifier.json").read_text())["recipe"]))
+    options = ("train", recipe, "--out", seeded, "--seeds", 2, "--resume")
+    code, stdout, stderr = pennyweight(*options, "--json")
     answer = one_object(stdout)
-    assert answer["seeds"] == [0, 1]
-    assert len(answer["metrics"]["accuracy"]["values"]) == 2
-    code, stdout, stderr = pennyweight("train", small_recipe, "--out", tmp_path / "out", "--seeds", 2, "--resume")
+    assert (code, stderr.count("already finished")) == (0, 2)
+    assert answer == json.loads((seeded / "seeds.json").read_text())
+    code, stdout, _ = pennyweight(*options)
     assert code == 0
-    assert stderr.count("already finished") == 2
-    assert "macro f1" in stdout
-    assert "validation split of its own" in stdout
+    assert "for other items and other seeds" in stdout
+    assert f"{100 * answer['metrics']['accuracy']['mean']:.2f} %" in stdout
     assert "give two or more" in refused("train", small_recipe, "--out", tmp_path / "new", "--seeds", 1)
-    line = refused("train", small_recipe, "--out", tmp_path / "out")
-    assert "is not empty" in line
+    assert "is not empty" in refused("train", recipe, "--out", seeded)
 
 
 def test_compare(pennyweight, refused, trained, seeded, data, tmp_path):

@@ -17,6 +17,9 @@ def test_the_public_names_are_these_and_no_others():
         "Interrupted",
         "PennyweightError",
         "RunError",
+        "audit",
+        "choose",
+        "compare",
         "plan",
         "train",
     ]

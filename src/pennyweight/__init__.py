@@ -11,14 +11,26 @@ from typing import TYPE_CHECKING, Any
 from pennyweight.errors import BudgetError, InputError, Interrupted, PennyweightError, RunError
 
 if TYPE_CHECKING:
-    from pennyweight.api import plan, train
+    from pennyweight.api import audit, choose, compare, plan, train
     from pennyweight.classifier import Classifier
 
-__all__ = ["BudgetError", "Classifier", "InputError", "Interrupted", "PennyweightError", "RunError", "plan", "train"]
+__all__ = [
+    "BudgetError",
+    "Classifier",
+    "InputError",
+    "Interrupted",
+    "PennyweightError",
+    "RunError",
+    "audit",
+    "choose",
+    "compare",
+    "plan",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("plan", "train"):
+    if name in ("audit", "choose", "compare", "plan", "train"):
         from pennyweight import api
 
         return getattr(api, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,8 +13,12 @@ from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe, load_recipe
 
 if TYPE_CHECKING:
+    from pennyweight.evaluation.audit import Audit
+    from pennyweight.evaluation.choice import By, Choice
+    from pennyweight.evaluation.comparison import Comparison, Metric
     from pennyweight.pipeline.outcome import Outcome
     from pennyweight.pipeline.seeds import SeedsOutcome
+    from pennyweight.predictor import Predictor
 
 
 def plan(recipe: str | Path | Recipe, **changes: Mapping[str, Any]) -> Plan:
@@ -79,6 +83,117 @@ def train(
     from pennyweight.pipeline.run import train_recipe
 
     return train_recipe(chosen, out, resume=resume)
+
+
+def compare(
+    classifiers: Sequence[str | Path],
+    data: str | Path | None = None,
+    *,
+    text: Sequence[str] | None = None,
+    label: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+) -> Comparison:
+    """Compare classifiers on the same items.
+
+    Args:
+        classifiers: classifier folders, folders of several seeds, predictions.parquet files; two at least.
+        data: labelled data; may be left out where all are predictions.parquet files.
+        text: text column(s) of the data; none: those of training.
+        label: label column of the data; none: that of training.
+        mapping: the data's labels in the classifiers' words; none: they are the same.
+
+    Raises:
+        InputError: what is given cannot be compared, or the data cannot be used.
+    """
+    from pennyweight.pipeline.comparing import compare_sources
+
+    return compare_sources(
+        classifiers,
+        None if data is None else str(data),
+        opener=_open,
+        text=_names(text),
+        label=label,
+        mapping=None if mapping is None else dict(mapping),
+    )
+
+
+def audit(
+    classifier: str | Path,
+    data: str | Path,
+    *,
+    conditions: Sequence[str] | None = None,
+    text: Sequence[str] | None = None,
+    label: str | None = None,
+    mapping: Mapping[str, str] | None = None,
+    seed: int = 0,
+) -> Audit:
+    """Judge a classifier on data as they are, and as the world would spoil them.
+
+    Args:
+        classifier: its folder.
+        data: labelled data.
+        conditions: ways of spoiling the texts by name; none: all.
+        text: text column(s) of the data; none: those of training.
+        label: label column of the data; none: that of training.
+        mapping: the data's labels in the classifier's words; none: they are the same.
+        seed: of what the conditions draw.
+
+    Raises:
+        InputError: the folder or the data cannot be used, or there is no such condition.
+    """
+    from pennyweight.pipeline.auditing import audit_source
+    from pennyweight.pipeline.judging import schema_of_classifier
+
+    opened = _open(Path(classifier))
+    schema = schema_of_classifier(opened, text=_names(text), label=label, mapping=mapping)
+    return audit_source(opened, str(data), schema=schema, conditions=conditions, seed=seed)
+
+
+def choose(
+    classifiers: Sequence[str | Path],
+    data: Sequence[str | Path],
+    *,
+    by: By = "worst",
+    metric: Metric = "accuracy",
+    weights: Mapping[str, float] | None = None,
+    conditions: Sequence[str] | None = None,
+    mappings: Mapping[str, Mapping[str, str]] | None = None,
+) -> Choice:
+    """Choose one of several classifiers by how it bears several data sets and conditions.
+
+    Args:
+        classifiers: classifier folders, and folders of several seeds; two at least.
+        data: labelled data sets.
+        by: what makes the best: its worst score, its mean, or its weighted mean.
+        metric: what is scored.
+        weights: of conditions and data sets by name, for ``weighted``; what is not named weighs 1.
+        conditions: ways of spoiling the texts besides leaving them as they are; none: all.
+        mappings: by data set, its labels in the classifiers' words, where they are others.
+
+    Raises:
+        InputError: what is given cannot be chosen from or by, or the data cannot be used.
+    """
+    from pennyweight.pipeline.choosing import Rule, choose_classifier
+
+    maps = {source: dict(one) for source, one in (mappings or {}).items()}
+    return choose_classifier(
+        classifiers,
+        [(str(source), maps.get(str(source))) for source in data],
+        opener=_open,
+        rule=Rule(by, metric, weights),
+        conditions=conditions,
+    )
+
+
+def _open(folder: Path) -> Predictor:
+    from pennyweight.classifier import Classifier
+
+    return Classifier.load(folder)
+
+
+def _names(columns: Sequence[str] | None) -> tuple[str, ...] | None:
+    """Column names; a single one may be given by itself."""
+    return None if columns is None else (columns,) if isinstance(columns, str) else tuple(columns)
 
 
 def changed(recipe: str | Path | Recipe, changes: Mapping[str, Mapping[str, Any]]) -> Recipe:

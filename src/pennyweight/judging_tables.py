@@ -17,7 +17,14 @@ if TYPE_CHECKING:
     from pennyweight.evaluation.comparison import Comparison
     from pennyweight.pipeline.seeds import SeedsOutcome
 
+_WIDTH = 200
 _IN_PER_CENT = {"accuracy", "macro_precision", "macro_recall", "macro_f1"}
+
+
+def _console() -> Console:
+    """On a terminal as wide as it is; elsewhere wide enough that no table is folded."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
 
 
 def print_grid(console: Console, grid: grids.Grid) -> None:
@@ -36,7 +43,7 @@ def _say(console: Console, line: str) -> None:
 
 def comparison_table(comparison: Comparison, page: Path | None) -> None:
     """A comparison: the standing of each, then all pairs."""
-    console = Console(highlight=False)
+    console = _console()
     _say(console, f"on {comparison.evaluated_on}")
     for line in grids.left_out(comparison):
         _say(console, line)
@@ -48,7 +55,7 @@ def comparison_table(comparison: Comparison, page: Path | None) -> None:
 
 def audit_table(audit: Audit, page: Path | None) -> None:
     """An audit: conditions, then parts of the items."""
-    console = Console(highlight=False)
+    console = _console()
     _say(console, f"on {audit.evaluated_on}")
     for line in grids.left_out(audit):
         _say(console, line)
@@ -65,7 +72,7 @@ def audit_table(audit: Audit, page: Path | None) -> None:
 
 def choice_table(choice: Choice) -> None:
     """A choice: why, then the candidates, then every cell."""
-    console = Console(highlight=False)
+    console = _console()
     _say(console, choice.why)
     for source, count in choice.left_out.items():
         if count:
@@ -76,7 +83,7 @@ def choice_table(choice: Choice) -> None:
 
 def seeds_summary(outcome: SeedsOutcome) -> None:
     """Runs of several seeds: each metric's mean with its interval, then what all seeds have in common."""
-    console = Console(highlight=False)
+    console = _console()
     judgement = outcome.outcomes[0].judgement
     assert judgement is not None
     _say(console, f"classifiers: {outcome.folder}/seed-{outcome.seeds[0]} to seed-{outcome.seeds[-1]}")

@@ -73,7 +73,8 @@ def test_parts_of_the_items_add_up(audit, classifier):
     assert {part.name: part.accuracy.value for part in audit.classes} == pytest.approx(recall)
 
 
-def test_the_title_is_the_first_of_several_columns(make_recipe, tmp_path):
+def test_the_title_is_the_first_of_several_columns(make_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("pennyweight.pipeline.run.write_report", lambda folder, _: folder / "report.html")
     rows = [(f"Notice {number}", text, label) for number, (text, label) in enumerate(ROWS)]
     rows[5] = ("Only a title: the ship", "", rows[5][2])
     source = write_csv(tmp_path / "two.csv", rows, ("title", "body", "label"))

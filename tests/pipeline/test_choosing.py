@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from tiny import sentences, write_csv
 
+import pennyweight
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.evaluation.perturbations import PERTURBATIONS
@@ -96,3 +97,14 @@ def test_what_cannot_be_chosen_by_is_refused(trained, seeded, sources):
             chosen(paths, sources, **options)
     with pytest.raises(InputError, match="given twice"):
         choose_classifier(two, [(sources[0], None)] * 2, opener=opener)
+
+
+def test_from_python(trained, seeded, sources):
+    choice = pennyweight.choose([trained, seeded], sources, conditions=["lower"], mappings={sources[1]: MAP}, by="mean")
+    expected = chosen([trained, seeded], sources, conditions=("lower",), rule=Rule("mean"))
+    assert [one.cells for one in choice.candidates] == [one.cells for one in expected.candidates]
+    comparison = pennyweight.compare([trained, seeded], sources[1], mapping=MAP)
+    assert comparison.unmapped == {"weather": 1}
+    audit = pennyweight.audit(trained, sources[0], conditions=["lower"], text="text")
+    assert [one.name for one in audit.conditions] == ["lower"]
+    assert audit.metrics.accuracy == opener(trained).evaluate(*zip(*ROWS, strict=True)).accuracy

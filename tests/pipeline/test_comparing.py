@@ -5,6 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from bs4 import BeautifulSoup
+from conftest import train_quietly
 from tiny import LABELS, sentences, write_csv
 
 from pennyweight.classifier import Classifier
@@ -150,9 +151,8 @@ def test_damaged_tables_are_refused(judged, data, tmp_path):
         choose_classifier([one, judged / "two" / "predictions.parquet"], [(str(data), None)], opener=opener)
 
 
-def test_other_columns_have_to_be_named(trained, make_recipe, tmp_path):
-    from conftest import train_quietly
-
+def test_other_columns_have_to_be_named(trained, make_recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("pennyweight.pipeline.run.write_report", lambda folder, _: folder / "report.html")
     rows = [(text, text[:9], label) for text, label in sentences(60)]
     source = write_csv(tmp_path / "two.csv", rows, ("body", "title", "kind"))
     recipe = make_recipe(

@@ -15,6 +15,7 @@ from pennyweight.pipeline import seeds as seeds_module
 from pennyweight.pipeline.contenders import Recorded
 from pennyweight.pipeline.seed_folders import seed_folders
 from pennyweight.pipeline.seeds import train_seeds
+from pennyweight.recipe_files import build_recipe
 
 
 def quietly(recipe, out, **options):
@@ -54,49 +55,44 @@ def test_pooled_figures_are_those_of_the_predictions(seeded):
     assert pooled["accuracy"]["low"] <= pooled["accuracy"]["value"] <= pooled["accuracy"]["high"]
 
 
-def test_more_seeds_leave_finished_ones_alone(make_recipe, tmp_path, monkeypatch):
-    recipe = make_recipe(training={"epochs": 1, "seed": 4})
-    first = quietly(recipe, tmp_path / "out", seeds=2)
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("seed-*/*.safetensors")}
-    assert first.pooled is None  # each was judged on a validation split of its own
-    trained = []
+def test_what_is_finished_is_left_alone(make_recipe, tmp_path, monkeypatch):
+    """Interrupted in the second of two, gone on with, then one more seed."""
+    recipe, out = make_recipe(training={"epochs": 1, "seed": 4}), tmp_path / "out"
+    begun = []
     plain = seeds_module.train_recipe
+    monkeypatch.setattr("pennyweight.pipeline.run.write_report", lambda folder, _: folder / "report.html")
 
-    def counted(recipe, out, **options):
-        trained.append((out.name, (out / "classifier.json").exists()))
-        return plain(recipe, out, **options)
-
-    monkeypatch.setattr(seeds_module, "train_recipe", counted)
-    more = quietly(recipe, tmp_path / "out", seeds=3, resume=True)
-    assert trained == [("seed-4", True), ("seed-5", True), ("seed-6", False)]
-    assert {path: path.stat().st_mtime_ns for path in before} == before
-    assert more.metrics["accuracy"].values[:2] == first.metrics["accuracy"].values
-    assert json.loads((tmp_path / "out" / "seeds.json").read_text())["seeds"] == [4, 5, 6]
-
-
-def test_an_interrupted_seed_is_gone_on_with(make_recipe, tmp_path, monkeypatch):
-    recipe = make_recipe(training={"epochs": 1})
-    plain = seeds_module.train_recipe
-
-    def interrupted(recipe, out, **options):
-        if out.name == "seed-1":
+    def noted(recipe, out, **options):
+        begun.append((out.name, (out / "classifier.json").exists()))
+        if begun == [("seed-4", False), ("seed-5", False)]:
             raise Interrupted("stopped")
         return plain(recipe, out, **options)
 
-    monkeypatch.setattr(seeds_module, "train_recipe", interrupted)
+    monkeypatch.setattr(seeds_module, "train_recipe", noted)
     with pytest.raises(Interrupted):
-        quietly(recipe, tmp_path / "out", seeds=2)
-    assert not (tmp_path / "out" / "seeds.json").exists()
-    monkeypatch.setattr(seeds_module, "train_recipe", plain)
+        quietly(recipe, out, seeds=2)
+    assert not (out / "seeds.json").exists()
     with pytest.raises(InputError, match="is not empty; go on with --resume"):
-        quietly(recipe, tmp_path / "out", seeds=2)
-    assert len(quietly(recipe, tmp_path / "out", seeds=2, resume=True).outcomes) == 2
+        quietly(recipe, out, seeds=2)
+    first = quietly(recipe, out, seeds=2, resume=True)
+    assert begun[2:] == [("seed-4", True), ("seed-5", False)]
+    assert first.pooled is None  # each was judged on a validation split of its own
+    before = {path: path.stat().st_mtime_ns for path in out.glob("seed-*/*.safetensors")}
+    more = quietly(recipe, out, seeds=3, resume=True)
+    assert begun[4:] == [("seed-4", True), ("seed-5", True), ("seed-6", False)]
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert more.metrics["accuracy"].values[:2] == first.metrics["accuracy"].values
+    assert json.loads((out / "seeds.json").read_text())["seeds"] == [4, 5, 6]
 
 
-def test_from_python(make_recipe, tmp_path):
-    outcome = train(make_recipe(), tmp_path / "out", seeds=2, training={"epochs": 1})
+def test_from_python(seeded):
+    """Of finished runs the outcome is read back."""
+    summary = (seeded / "seeds.json").read_text()
+    recipe = build_recipe(json.loads((seeded / "seed-0" / "classifier.json").read_text())["recipe"])
+    outcome = train(recipe, seeded, seeds=2, resume=True)
     assert [one.folder.name for one in outcome.outcomes] == ["seed-0", "seed-1"]
     assert outcome.metrics["accuracy"].mean == np.mean([o.judgement.metrics.accuracy.value for o in outcome.outcomes])
+    assert (seeded / "seeds.json").read_text() == summary
 
 
 @pytest.mark.parametrize(

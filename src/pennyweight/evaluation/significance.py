@@ -67,7 +67,7 @@ def paired_difference(only_first: int, only_second: int, items: int) -> Interval
     Returns:
         First minus second; the bounds lie within [-1, 1].
     """
-    if not 0 <= only_first + only_second <= items or items < 1:
+    if min(only_first, only_second) < 0 or only_first + only_second > items or items < 1:
         raise ValueError(f"{only_first} and {only_second} of {items} items")
     first, second = (only_first + 1) / (items + 2), (only_second + 1) / (items + 2)
     half = Z * math.sqrt((first + second - (first - second) ** 2) / (items + 2))

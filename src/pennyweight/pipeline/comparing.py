@@ -54,8 +54,9 @@ def compare_sources(
     labels = contenders[0].members[0].labels
     skipped: list[int] = []
     unmapped: Counter[str] = Counter()
+    columns: tuple[str, ...] = ()
     if source is None:
-        examples, what, columns = *_recorded_examples(contenders), ()
+        examples, what = _recorded_examples(contenders)
     else:
         schema = schema_of_contenders(contenders, text=text, label=label, mapping=mapping, on_bad_row=on_bad_row)
         examples = stream_source(source, schema, skipped=skipped, unmapped=unmapped)

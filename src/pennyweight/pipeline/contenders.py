@@ -80,7 +80,9 @@ class Opened(Member):
         assert self.seconds is not None
         self.seconds += time.perf_counter() - started
         self.asked += len(texts)
-        return Answer(logits, getattr(tokens, "full_lengths", None))
+        lengths = getattr(tokens, "full_lengths", None)
+        # Where a text is judged together with others made of it, the table tells no length of it alone.
+        return Answer(logits, lengths if lengths is not None and len(lengths) == len(texts) else None)
 
 
 class Recorded(Member):

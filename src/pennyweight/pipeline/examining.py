@@ -128,10 +128,10 @@ def _ask(
         for condition, version in enumerate(versions):
             logits = clean.logits
             if len(changes[condition]):
-                some = [examples[index] for index in changes[condition]]
-                spoilt = member.answer(some, [version[index] for index in changes[condition]])
+                some = changes[condition].tolist()
+                spoilt = member.answer([examples[index] for index in some], [version[index] for index in some])
                 logits = logits.copy()
-                logits[changes[condition]] = spoilt.logits
+                logits[some] = spoilt.logits
             found.metrics[number][condition].update(logits, truth)
             predicted[:, found.column(number, condition)] = logits.argmax(axis=1)
         if number == 0:

@@ -19,7 +19,7 @@ from pennyweight.evaluation.agreement import Agreement, StreamingAgreement
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
 from pennyweight.pipeline.preparation import Collected, stream_source
-from pennyweight.predictor import WINDOW
+from pennyweight.predictor import WINDOW, Predictor
 from pennyweight.recipe import Recipe
 
 
@@ -160,7 +160,7 @@ def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, fold
 
 
 def schema_of_classifier(
-    classifier: Classifier,
+    classifier: Predictor,
     *,
     text: tuple[str, ...] | None = None,
     label: str | None = None,
