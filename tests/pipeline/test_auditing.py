@@ -124,6 +124,12 @@ def test_unknown_conditions_are_refused(classifier, data):
         audit_source(classifier, str(data), conditions=("upper", "upper"))
 
 
+def test_several_labels_are_refused(classifier, data, monkeypatch):
+    monkeypatch.setattr(classifier, "manifest", classifier.manifest.model_copy(update={"problem": "multi-label"}))
+    with pytest.raises(InputError, match="is multi-label; give a classifier that gives one label to each text"):
+        audit_source(classifier, str(data))
+
+
 def test_one_class_and_one_item(classifier, tmp_path):
     source = write_csv(tmp_path / "one.csv", [ROWS[0]])
     found = audit_source(classifier, str(source), resamples=200)

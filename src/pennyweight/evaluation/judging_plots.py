@@ -93,5 +93,5 @@ def _differences(axes: Axes, names: Sequence[str], pairs: Sequence[Pair], *, fir
     axes.tick_params(axis="y", length=0)
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.3g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:+.3g}" if share else "0"))
     axes.set_xlabel("difference in points, with 95 % interval (square: beyond chance)")
