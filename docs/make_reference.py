@@ -32,8 +32,8 @@ HEADER = """\
 
 <!-- Written by docs/make_reference.py from the types in src/pennyweight/recipe/; change those, then run it. -->
 
-A recipe is a TOML file with up to eight sections. What is left out takes its default, so a recipe states only what it
-wants otherwise. An unknown section or key is an error that names the nearest known one.
+A recipe is a TOML file of sections. What is left out takes its default, so a recipe states only what it wants
+otherwise. An unknown section or key is an error that names the nearest known one.
 
 On the command line `--set section.key=value` changes one key. The value is written as in TOML; a single word needs no
 quotes, and `none` stands for no value. In Python a section is a keyword: `pennyweight.plan("quickstart",

@@ -41,6 +41,7 @@ FOLDER_VARIABLE = "PENNYWEIGHT_CACHE"
 LIMIT_VARIABLE = "PENNYWEIGHT_CACHE_BYTES"
 
 KINDS = {
+    "logits": "what teachers say of texts",
     "prefix": "what the frozen layers make of texts",
     "tokens": "texts cut into tokens",
 }

@@ -24,6 +24,9 @@ Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1)]
 ComputedPrecision = Literal["fp32", "bf16"]
 
+_RECORDS = {"int8", "metrics", "plan", "recipe", "environment"}
+"""What a manifest tells of its classifier, and no prediction follows from."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
@@ -192,6 +195,11 @@ def record_int8(folder: Path, record: Int8Record) -> None:
     read_manifest(folder)
     content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     write_json(folder / MANIFEST, {**content, "int8": record.model_dump()})  # keys that we do not know stay
+
+
+def prediction_digest(manifest: Manifest) -> str:
+    """SHA-256 of all of a manifest that predictions follow from: what it only tells of the classifier is left out."""
+    return hashlib.sha256(manifest.model_dump_json(exclude=_RECORDS).encode()).hexdigest()
 
 
 def require_unaltered(folder: Path, manifest: Manifest) -> None:

@@ -18,7 +18,8 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     columns: Annotated[
         str | None,
         typer.Option(
-            help="NAME=FIELD,…: index, row, text, label, label_id, confidence, probabilities, column:NAME of the data."
+            help="NAME=FIELD,…: index, row, text, label, label_id, confidence, probabilities, logits, "
+            "column:NAME of the data."
         ),
     ] = None,
     backbone: BackboneName = None,

@@ -18,6 +18,8 @@ from pennyweight.training.fit import CHECKPOINT, LOG
 TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
+SCRATCH = ("teachers*.safetensors", "labeller-*.safetensors")
+"""Patterns of what else a run keeps for going on: opinions of teachers and labellers."""
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -98,9 +100,12 @@ def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> 
 
 
 def close_run(out: Path) -> None:
-    """Remove checkpoint and log of a finished run, where they are still there; its report holds the log."""
+    """Remove what a finished run needed to be gone on with, where it is still there; its report holds the log."""
     for name in (CHECKPOINT, LOG, RUN):
         (out / TRAINING / name).unlink(missing_ok=True)
+    for pattern in SCRATCH:
+        for path in (out / TRAINING).glob(pattern):
+            path.unlink()
     _remove_if_empty(out / TRAINING)
 
 

@@ -6,7 +6,6 @@ ahead of it or behind it.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from pennyweight.data.sources import Opened, open_source
 from pennyweight.data.windows import windows
 from pennyweight.data.writers import Kind, encoding_of
 from pennyweight.errors import InputError, Interrupted
+from pennyweight.manifest import prediction_digest
 from pennyweight.pipeline.partial import Partial, open_partial
 from pennyweight.predictor import WINDOW
 from pennyweight.signals import stop_requests
@@ -38,11 +38,9 @@ FIELDS = {
     "label_id": "index of the predicted label",
     "confidence": "probability of the predicted label",
     "probabilities": "one column p_LABEL for each label",
+    "logits": "one column LABEL for each label, before the temperature",
 }
 DEFAULT_COLUMNS = ("row", "label", "confidence", "probabilities")
-
-_RECORDS = {"int8", "metrics", "plan", "recipe", "environment"}
-"""What a classifier's manifest tells of it, and no prediction follows from."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +148,8 @@ def _predict(classifier: Classifier, examples: Iterator[Example], columns: Seque
         for window in read:
             yield window, classifier.tokenise([example.text for example in window])
 
-    def write(computed: tuple[list[Example], np.ndarray]) -> None:
-        partial.write([_row(classifier.labels, *pair, columns) for pair in zip(*computed, strict=True)])
+    def write(computed: tuple[list[Example], np.ndarray, np.ndarray]) -> None:
+        partial.write([_row(classifier.labels, *one, columns=columns) for one in zip(*computed, strict=True)])
 
     stopped = False
     with (
@@ -164,7 +162,8 @@ def _predict(classifier: Classifier, examples: Iterator[Example], columns: Seque
             if requested:  # only here, where there is a window left to compute
                 stopped = True
                 break
-            hand_over((window, classifier.probabilities(classifier.logits_of(table))))
+            logits = classifier.logits_of(table)
+            hand_over((window, logits, classifier.probabilities(logits)))
     if stopped:
         partial.save()
         done = partial.journal.rows
@@ -174,7 +173,6 @@ def _predict(classifier: Classifier, examples: Iterator[Example], columns: Seque
 def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Sequence[Column]) -> dict[str, str]:
     """What the output depends on, by a name for the user."""
     written = [f"{column.name}={'column:' * column.source_column}{column.field}" for column in columns]
-    manifest = classifier.manifest.model_dump_json(exclude=_RECORDS)
     return {
         "the data": opened.fingerprint(),
         "the choice of text columns": ",".join(schema.text),
@@ -182,7 +180,7 @@ def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Se
         "--on-bad-row": schema.on_bad_row,
         "the number format": classifier.precision,
         "the machine's device, number format or attention": classifier.machine.line(),
-        "the classifier": hashlib.sha256(manifest.encode()).hexdigest(),
+        "the classifier": prediction_digest(classifier.manifest),
         "Pennyweight's version": metadata.version("pennyweight"),
         "PyTorch's version": metadata.version("torch"),
     }
@@ -192,8 +190,11 @@ def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
     own: dict[str, Kind] = {"index": "int", "row": "int", "label_id": "int", "confidence": "float"}
     for column in columns:
+        added: dict[str, Kind]
         if column.field == "probabilities" and not column.source_column:
-            added: dict[str, Kind] = {f"p_{label}": "float" for label in labels}
+            added = {f"p_{label}": "float" for label in labels}
+        elif column.field == "logits" and not column.source_column:
+            added = dict.fromkeys(labels, "float")
         else:
             added = {column.name: "text" if column.source_column else own.get(column.field, "text")}
         twice = kinds.keys() & added.keys()
@@ -203,7 +204,9 @@ def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
     return kinds
 
 
-def _row(labels: Sequence[str], example: Example, shares: np.ndarray, columns: Sequence[Column]) -> dict[str, Any]:
+def _row(
+    labels: Sequence[str], example: Example, logits: np.ndarray, shares: np.ndarray, *, columns: Sequence[Column]
+) -> dict[str, Any]:
     best = int(shares.argmax())
     fields = {
         "index": example.row - 1,
@@ -219,6 +222,8 @@ def _row(labels: Sequence[str], example: Example, shares: np.ndarray, columns: S
             row[column.name] = _source_value(example, column.field)
         elif column.field == "probabilities":
             row |= {f"p_{label}": float(share) for label, share in zip(labels, shares, strict=True)}
+        elif column.field == "logits":
+            row |= {label: float(logit) for label, logit in zip(labels, logits, strict=True)}
         else:
             row[column.name] = fields[column.field]
     return row

@@ -39,9 +39,9 @@ def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
             prefix = None
             with contextlib.suppress(Interrupted):  # the others wait: all stop together, below
                 prefix = _open_prefix(bench, cache, speaker, progress)
-        if _yes(bench.accelerator, bool(requested)):
+        if agreed(bench.accelerator, bool(requested)):
             raise Interrupted(f"stopped while {what}; what is done is kept: the same command with --resume goes on")
-    if _yes(bench.accelerator, prefix is not None) == bench.accelerator.num_processes:
+    if agreed(bench.accelerator, prefix is not None) == bench.accelerator.num_processes:
         bench.prefix = prefix
     elif cache.limit or cache.trouble:
         _say_lost(speaker, cache.trouble or f"the cache {cache.folder} does not hold all of it for all processes")
@@ -71,7 +71,7 @@ def _say_lost(speaker: Speaker, why: str) -> None:
     speaker.say(f"{why}; the frozen layers are computed again in every epoch")
 
 
-def _yes(accelerator: Any, answer: bool) -> int:
+def agreed(accelerator: Any, answer: bool) -> int:
     """How many processes answer yes."""
     import torch
 

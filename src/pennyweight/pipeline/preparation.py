@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -30,7 +30,7 @@ class Collected:
     cleaned: tuple[str, ...]
     """The texts after the recipe's cleaning steps."""
     labels: np.ndarray
-    """Class numbers, int64 [items]."""
+    """Class numbers, int64 [items]; -1 for a text without a label."""
     training: np.ndarray
     """Indices of the items to learn from."""
     validation: np.ndarray
@@ -39,6 +39,15 @@ class Collected:
     """Indices of the items dropped because their text occurs in the validation or test data."""
     skipped: tuple[int, ...]
     """Rows that had no usable text or label."""
+    unlabelled: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Indices of the texts without labels."""
+    views: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    """Index of what is learnt from each of them, once it is labelled: an altered copy, or the text itself."""
+
+    @property
+    def labelled(self) -> int:
+        """Number of items of the training source; they come first."""
+        return len(self.texts) - len(np.union1d(self.unlabelled, self.views))
 
     @property
     def digest(self) -> str:
@@ -70,7 +79,7 @@ def collect(recipe: Recipe) -> Collected:
     labels = np.asarray(loaded.dataset["label"][:], dtype=np.int64)
     texts = tuple(loaded.dataset["text"][:])
     cleaned = tuple(clean(text, recipe.text.cleaning) for text in texts)
-    leaked = _in_test(recipe, cleaned, loaded.labels)
+    leaked = in_test(recipe, cleaned, loaded.labels)
     usable = np.setdiff1d(np.arange(len(texts)), leaked)
     if not len(usable):
         raise InputError(f"{data.source}: every item also occurs in the test data {data.test}; give other test data")
@@ -146,8 +155,8 @@ def stream_source(
     return stream_examples(rows, schema, skipped=skipped, source=source)
 
 
-def _in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
-    """Indices of the items whose text occurs in the recipe's test data."""
+def in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
+    """Indices of the cleaned texts that occur in the recipe's test data."""
     if recipe.data.test is None:
         return np.zeros(0, dtype=np.int64)
     examples = stream_source(recipe.data.test, schema_of(recipe.data, labels=labels))

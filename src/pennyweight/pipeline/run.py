@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,17 @@ from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import read_manifest
 from pennyweight.model.device import Machine, best_device
+from pennyweight.pipeline.fitting import train_network
 from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
+from pennyweight.pipeline.gathering import gather
 from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.prefixing import keep_prefix
 from pennyweight.pipeline.preparation import Collected, collect
+from pennyweight.pipeline.self_training import self_train
+from pennyweight.pipeline.teachers import Teacher, teachers_of
+from pennyweight.pipeline.teaching import teach
 from pennyweight.pipeline.unpacking import describe_run, draft_manifest
 from pennyweight.pipeline.workbench import Workbench, machine_for, set_up
 from pennyweight.recipe import Recipe
@@ -49,7 +54,9 @@ class Run:
 
     def go(self) -> Outcome:
         """All stages in order."""
-        collected, cache = collect(self.recipe), default_cache()
+        cache = default_cache()
+        collected, gathered = gather(self.recipe, collect(self.recipe))
+        teachers = teachers_of(self.recipe, collected.label_names)
         bench = set_up(
             self.recipe,
             collected,
@@ -60,10 +67,15 @@ class Run:
             cache=cache,
         )
         inspection = self._inspect(collected, bench.table)
-        with self._folder_held(bench):
+        if gathered is not None:
+            self.speaker.say(f"data: {gathered.line()}")
+        with self._folder_held(bench, teachers):
+            folder = self.out / TRAINING
             keep_prefix(bench, cache, self.speaker)
             self._record_prefix(kept=bench.prefix is not None)
-            fitted = self._train(bench)
+            taught = teach(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
+            rounds = self_train(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
+            fitted = train_network(bench, folder, self.speaker)
             deployed = bench.deployed()
             manifest = draft_manifest(
                 self.recipe,
@@ -72,12 +84,17 @@ class Run:
                 architecture=self.architecture,
                 labels=collected.label_names,
                 temperature=bench.temperature(deployed),
-                environment=describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
+                environment={
+                    **describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
+                    **({"teachers": taught} if taught else {}),
+                    **({"unlabelled": {**asdict(gathered), "rounds": rounds}} if gathered else {}),
+                },
             )
+            bench.collected = collected
             return self._finish(Classifier(manifest, deployed, bench.tokenizer), bench, inspection, fitted)
 
     @contextlib.contextmanager
-    def _folder_held(self, bench: Workbench) -> Iterator[None]:
+    def _folder_held(self, bench: Workbench, teachers: Sequence[Teacher]) -> Iterator[None]:
         """The run's folder, opened by the first process alone and kept from other runs until the end."""
         main = self.accelerator.is_main_process
         with hold_folder(self.out) if main else contextlib.nullcontext():
@@ -87,6 +104,7 @@ class Run:
                     "backbone": bench.files.digest,
                     "tokenizer": bench.files.tokenizer_digest,
                     "machine": self.machine.line(),
+                    **{f"teacher {teacher.source}": teacher.digest for teacher in teachers},
                 }
                 open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
             self.accelerator.wait_for_everyone()
@@ -108,13 +126,14 @@ class Run:
         write_json(path, {**begun, "prefix": kept})
 
     def _inspect(self, collected: Collected, table: TokenTable) -> Inspection:
+        own = collected.labelled
         inspection = inspect(
-            collected.cleaned,
-            collected.labels,
+            collected.cleaned[:own],
+            collected.labels[:own],
             collected.label_names,
-            token_lengths=table.full_lengths,
+            token_lengths=table.full_lengths[:own],
             max_length=self.recipe.text.max_length,
-            rows=collected.rows.tolist(),
+            rows=collected.rows[:own].tolist(),
             leaks=collected.leaked,
         )
         for line in inspection.lines():
@@ -124,27 +143,6 @@ class Run:
         if len(collected.leaked):
             self.speaker.say(f"data: {len(collected.leaked)} leaked items dropped from training")
         return inspection
-
-    def _train(self, bench: Workbench) -> Fitted:
-        fit = bench.fit(self.out / TRAINING)
-        course = fit.feeder.course
-        self.speaker.say(
-            f"training: {course.items:,} items, {course.total_steps:,} steps, {self.plan.trainable:,} of "
-            f"{self.plan.budget:,} parameters, {self.machine.line()}{bench.savings()}"
-        )
-        with self.speaker.bar("training", course.total_steps) as bar:
-
-            def listen(event: Any, progress: Any) -> None:
-                if isinstance(event, Mapping):
-                    epoch = course.epochs_after(progress.next_step)
-                    bar.say(
-                        f"epoch {epoch:.2f}: validation loss {event['loss']:.4f}, "
-                        f"accuracy {100 * event['accuracy']:.2f} %, macro F1 {100 * event['macro_f1']:.2f} %"
-                    )
-                    return
-                bar.update(progress.next_step, f"loss {event.loss:.3f}, {event.items / event.seconds:.0f} examples/s")
-
-            return fit.run(listen)
 
     def _finish(self, classifier: Classifier, bench: Workbench, inspection: Inspection, fitted: Fitted) -> Outcome:
         """Judge and save; only the first process writes, the others wait."""

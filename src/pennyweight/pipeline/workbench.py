@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch.nn import functional
 
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
@@ -26,9 +29,10 @@ from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.unpacking import conduct_of, course_of, head_of
 from pennyweight.recipe import Recipe
+from pennyweight.training.distillation import SOFT_TARGETS, distilled
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
-from pennyweight.training.objectives import cross_entropy
+from pennyweight.training.objectives import Objective, cross_entropy
 from pennyweight.training.optimizers import make_optimizers
 
 
@@ -45,8 +49,12 @@ class Workbench:
     table: TokenTable
     """Tokens of all collected items."""
     network: Network
+    build: Callable[[int], Network]
+    """Makes an untrained network like that one from a seed."""
     prefix: Prefix | None = field(default=None)
     """What the frozen layers make of all collected items, where that is kept."""
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
+    """What else the objective wants to know of every collected item, by name, each [items, …]."""
 
     def savings(self) -> str:
         """What need not be computed again, as words behind the machine's line; empty where there is nothing."""
@@ -69,13 +77,19 @@ class Workbench:
         return Fit(
             network=prepared,
             optimizers=optimizers,
-            objective=cross_entropy(label_smoothing=training.label_smoothing),
+            objective=self._objective(),
             feeder=self.feeder(),
             conduct=conduct_of(self.recipe),
             accelerator=self.accelerator,
             folder=folder,
             validate=self.validate if len(self.collected.validation) else None,
         )
+
+    def _objective(self) -> Objective:
+        smoothing = self.recipe.training.label_smoothing
+        if SOFT_TARGETS in self.extras:
+            return distilled(partial(functional.cross_entropy, reduction="none", label_smoothing=smoothing))
+        return cross_entropy(label_smoothing=smoothing)
 
     def feeder(self) -> Feeder:
         """What turns the training items into batches."""
@@ -91,13 +105,14 @@ class Workbench:
             forward_tokens=self.recipe.training.forward_tokens,
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
+            extras={name: rows[items] for name, rows in self.extras.items()},
         )
 
     def validate(self) -> dict[str, float]:
         """Scores of the network as it stands, on the validation split."""
         metrics = StreamingMetrics(self.collected.label_names)
         metrics.update(
-            self._logits(self.network, self.collected.validation), self.collected.labels[self.collected.validation]
+            self.logits(self.network, self.collected.validation), self.collected.labels[self.collected.validation]
         )
         result = metrics.result(resamples=100)
         return {
@@ -124,9 +139,9 @@ class Workbench:
         held_out = self.collected.validation
         if not (self.recipe.evaluation.temperature_scaling and len(held_out)):
             return 1.0
-        return fit_temperature(self._logits(network, held_out), self.collected.labels[held_out])
+        return fit_temperature(self.logits(network, held_out), self.collected.labels[held_out])
 
-    def _logits(self, network: Network, items: np.ndarray) -> np.ndarray:
+    def logits(self, network: Network, items: np.ndarray) -> np.ndarray:
         """Logits of some of the collected items, the batches shared out among the processes."""
         import torch
 
@@ -143,6 +158,12 @@ class Workbench:
             return part
         whole = self.accelerator.reduce(torch.from_numpy(part).to(self.accelerator.device), reduction="sum")
         return np.asarray(whole.cpu().numpy())
+
+    def anew(self, *, seed: int) -> Workbench:
+        """The same items with an untrained network of its own, all that is random about it from another seed."""
+        training = self.recipe.training.model_copy(update={"seed": seed})
+        recipe = self.recipe.model_copy(update={"training": training})
+        return replace(self, recipe=recipe, network=self.build(seed))
 
 
 def machine_for(recipe: Recipe, architecture: Architecture, device: Any) -> Machine:
@@ -171,17 +192,22 @@ def set_up(
     files = find_backbone(recipe.backbone.name, revision=recipe.backbone.revision)
     tokenizer = load_tokenizer(files, add_prefix_space=recipe.text.add_prefix_space)
     table = tokenise_cached(collected.cleaned, tokenizer, max_length=recipe.text.max_length, cache=cache)
-    torch.manual_seed(recipe.training.seed)
-    network = build_network(
-        files,
-        machine,
-        architecture=architecture,
-        planned=plan.matrices,
-        head=head_of(recipe, classes=len(collected.label_names)),
-        adapter_dropout=recipe.adapters.dropout,
-        keep_dropout=recipe.backbone.dropout,
-    )
-    require_planned_count(network, plan.trainable)
-    if recipe.training.gradient_checkpointing:
-        network.checkpoint_gradients()
-    return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network)
+
+    def build(seed: int) -> Network:
+        torch.manual_seed(seed)
+        network = build_network(
+            files,
+            machine,
+            architecture=architecture,
+            planned=plan.matrices,
+            head=head_of(recipe, classes=len(collected.label_names)),
+            adapter_dropout=recipe.adapters.dropout,
+            keep_dropout=recipe.backbone.dropout,
+        )
+        require_planned_count(network, plan.trainable)
+        if recipe.training.gradient_checkpointing:
+            network.checkpoint_gradients()
+        return network
+
+    network = build(recipe.training.seed)
+    return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network, build)

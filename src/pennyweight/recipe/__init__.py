@@ -24,6 +24,7 @@ from pennyweight.recipe.fields import (
 from pennyweight.recipe.inputs import Data, Text
 from pennyweight.recipe.learning import Evaluation, Training
 from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
+from pennyweight.recipe.teaching import Teachers, Unlabelled
 
 __all__ = [
     "Adapters",
@@ -42,8 +43,10 @@ __all__ = [
     "Recipe",
     "ScheduleName",
     "Section",
+    "Teachers",
     "Text",
     "Training",
+    "Unlabelled",
 ]
 
 
@@ -57,6 +60,8 @@ class Recipe(Section):
     adapters: Adapters = Adapters()
     head: Head = Head()
     training: Training = Training()
+    teachers: Teachers = Teachers()
+    unlabelled: Unlabelled = Unlabelled()
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
@@ -66,4 +71,10 @@ class Recipe(Section):
             raise ValueError(
                 "data.validation = 0 leaves nothing for training.patience or the plateau schedule to watch"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _needs_teachers(self) -> Self:
+        if self.unlabelled.labeller == "teachers" and not self.teachers.sources:
+            raise ValueError("unlabelled.labeller = 'teachers' needs teachers: name them in teachers.sources")
         return self

@@ -1,0 +1,42 @@
+"""One training run on a workbench, said and shown while it goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pennyweight.console import Speaker
+from pennyweight.pipeline.workbench import Workbench
+from pennyweight.training.fit import Fitted
+
+
+def train_network(bench: Workbench, folder: Path, speaker: Speaker, *, what: str = "training") -> Fitted:
+    """Train the workbench's network to the chosen weights; raises as `Fit.run`.
+
+    Args:
+        bench: network and items.
+        folder: where checkpoint and log are kept; a run that was begun there is gone on with.
+        speaker: told of steps and validations.
+        what: what the training is called.
+    """
+    fit = bench.fit(folder)
+    course = fit.feeder.course
+    trained = sum(parameter.numel() for parameter in bench.network.trainable().values())
+    speaker.say(
+        f"{what}: {course.items:,} items, {course.total_steps:,} steps, {trained:,} of "
+        f"{bench.recipe.budget.parameters:,} parameters, {bench.machine.line()}{bench.savings()}"
+    )
+    with speaker.bar(what, course.total_steps) as bar:
+
+        def listen(event: Any, progress: Any) -> None:
+            if isinstance(event, Mapping):
+                epoch = course.epochs_after(progress.next_step)
+                bar.say(
+                    f"epoch {epoch:.2f}: validation loss {event['loss']:.4f}, "
+                    f"accuracy {100 * event['accuracy']:.2f} %, macro F1 {100 * event['macro_f1']:.2f} %"
+                )
+                return
+            bar.update(progress.next_step, f"loss {event.loss:.3f}, {event.items / event.seconds:.0f} examples/s")
+
+        return fit.run(listen)

@@ -1,0 +1,98 @@
+"""Texts without labels, gathered behind the labelled items of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+
+import numpy as np
+
+from pennyweight.data.cleaning import clean
+from pennyweight.data.dropping import drop_words
+from pennyweight.data.examples import Example, Schema
+from pennyweight.data.inspection import find_leaks, first_occurrences
+from pennyweight.errors import InputError
+from pennyweight.pipeline.preparation import Collected, in_test, stream_source
+from pennyweight.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """How many texts without labels there are, and what became of the others."""
+
+    texts: int
+    """Texts that can be learnt from."""
+    known: int
+    """Texts left out because they are among the labelled items."""
+    leaked: int
+    """Texts left out because they occur in the test data."""
+    repeated: int
+    """Texts left out because they occurred before."""
+    skipped: int
+    """Rows passed over because they held no usable text."""
+
+    def line(self) -> str:
+        """The same in words."""
+        left_out = {
+            "also among the labelled items": self.known,
+            "in the test data": self.leaked,
+            "repeated": self.repeated,
+            "without a usable text": self.skipped,
+        }
+        said = ", ".join(f"{count:,} {why}" for why, count in left_out.items() if count)
+        return f"{self.texts:,} texts without labels" + (f"; left out: {said}" if said else "")
+
+
+def gather(recipe: Recipe, collected: Collected) -> tuple[Collected, Gathered | None]:
+    """Add a recipe's texts without labels, and an altered copy of each where that is wanted, behind the labelled items.
+
+    Texts that are among the labelled items or in the test data are left out.
+
+    Returns:
+        All items, and what was found; the items as they were and none where the recipe names no such texts.
+
+    Raises:
+        InputError: the source cannot be read, has a row without text, or has no text that is not known already.
+        RunError: the Hub cannot be reached.
+    """
+    chosen = recipe.unlabelled
+    if chosen.source is None:
+        return collected, None
+    skipped: list[int] = []
+    schema = Schema(text=recipe.data.text, label=None, on_bad_row=recipe.data.on_bad_row)
+    examples = list(islice(stream_source(chosen.source, schema, split="train", skipped=skipped), chosen.limit))
+    cleaned = [clean(example.text, recipe.text.cleaning) for example in examples]
+    distinct = first_occurrences(cleaned)
+    known = find_leaks(cleaned, collected.cleaned)
+    leaked = np.setdiff1d(in_test(recipe, tuple(cleaned), collected.label_names), known)
+    kept = np.setdiff1d(distinct, np.union1d(known, leaked)).tolist()
+    if not kept:
+        raise InputError(f"unlabelled.source: {chosen.source} holds no text that is not in the labelled data already")
+    found = Gathered(
+        len(kept), len(known), len(leaked), len(cleaned) - len(kept) - len(known) - len(leaked), len(skipped)
+    )
+    return _extended(recipe, collected, [examples[i] for i in kept], [cleaned[i] for i in kept]), found
+
+
+def _extended(recipe: Recipe, collected: Collected, examples: Sequence[Example], cleaned: Sequence[str]) -> Collected:
+    """The items with the texts behind them, and behind those a copy of each, unless the texts themselves are learnt."""
+    share, first, count = recipe.unlabelled.word_drop, len(collected.texts), len(examples)
+    copies = list(_copies(cleaned, share=share, seed=recipe.training.seed)) if share else []
+    times = 2 if copies else 1
+    texts, rows = [example.text for example in examples], [example.row for example in examples]
+    unlabelled = np.arange(first, first + count)
+    return replace(
+        collected,
+        texts=(*collected.texts, *texts * times),
+        cleaned=(*collected.cleaned, *cleaned, *copies),
+        rows=np.concatenate([collected.rows, np.array(rows * times, dtype=np.int64)]),
+        labels=np.concatenate([collected.labels, np.full(count * times, -1, dtype=np.int64)]),
+        unlabelled=unlabelled,
+        views=unlabelled + count if copies else unlabelled,
+    )
+
+
+def _copies(texts: Sequence[str], *, share: float, seed: int) -> Iterator[str]:
+    for number, text in enumerate(texts):
+        yield drop_words(text, share=share, generator=np.random.default_rng([seed, number]))

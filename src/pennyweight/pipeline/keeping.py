@@ -1,0 +1,63 @@
+"""Arrays that a run computes before it trains, kept in its folder so that going on with it begins with the same."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from pennyweight.errors import Interrupted, RunError
+from pennyweight.files import write_bytes
+from pennyweight.pipeline.prefixing import agreed
+from pennyweight.signals import stop_requests
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def kept(path: Path, compute: Callable[[Callable[[], None]], Arrays], *, accelerator: Any, what: str) -> Arrays:
+    """Read arrays from a run's folder, computing and writing them first where they are not there yet.
+
+    Of several processes the first computes, and all read what it wrote.
+
+    Args:
+        path: the file.
+        compute: makes the arrays; calls what it is given from time to time, which stops it if that was asked for.
+        accelerator: an ``accelerate.Accelerator``.
+        what: what the work is called, for the message when it is stopped.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came.
+        RunError: the file cannot be written or is damaged.
+    """
+    with stop_requests() as requested:
+
+        def go_on() -> None:
+            if requested:
+                raise Interrupted(what)
+
+        if accelerator.is_main_process and not path.exists():
+            with contextlib.suppress(Interrupted):  # the others wait: all stop together, below
+                write_arrays(path, compute(go_on))
+        accelerator.wait_for_everyone()
+        if agreed(accelerator, bool(requested)):
+            raise Interrupted(f"stopped while {what}; the same command with --resume goes on")
+    return read_arrays(path)
+
+
+def read_arrays(path: Path) -> Arrays:
+    """The arrays of a file that `write_arrays` wrote; raises RunError where it is damaged."""
+    try:
+        arrays: Arrays = load(path.read_bytes())
+    except (OSError, SafetensorError, ValueError) as error:
+        raise RunError(f"{path}: damaged ({error}); remove it, and --resume computes it again") from None
+    return arrays
+
+
+def write_arrays(path: Path, arrays: Arrays) -> None:
+    """Write arrays by their names, whole or not at all; raises RunError where the file cannot be written."""
+    write_bytes(path, save({name: np.ascontiguousarray(one) for name, one in arrays.items()}))

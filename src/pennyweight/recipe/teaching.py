@@ -1,0 +1,81 @@
+"""What else is learnt from besides labels: other classifiers' opinions, and texts that nobody has labelled."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, StrictBool, model_validator
+
+from pennyweight.recipe.fields import AboveZero, Name, Positive, Probability, Section, Share, as_list
+
+
+class Teachers(Section):
+    """Distillation: the network also learns what its teachers think of each training item (Hinton et al. 2015).
+
+    The loss of an item is (1 - mixture) times that of its label, plus mixture times T² KL(teachers ‖ network), both
+    sides softened by the temperature T; several teachers' softened probabilities are averaged.
+    """
+
+    sources: Annotated[tuple[Name, ...], BeforeValidator(as_list)] = ()
+    """Teachers: classifier folders of any size, or Parquet files of logits, one column for each label by its name and
+    one named `row` (from 1) or `index` (from 0) that says which row of `data.source` they are of. None: no teachers."""
+    weights: tuple[AboveZero, ...] = ()
+    """Relative weight of each teacher in their mean, in the order of `sources`; none given: all alike."""
+    temperature: AboveZero = 2.0
+    """What the logits of teachers and network are divided by before they are compared."""
+    mixture: Share = 0.7
+    """Share of the loss that comes from the teachers; 0: labels alone, 1: teachers alone."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if not self.sources and self != Teachers.model_construct():
+            raise ValueError("teachers.weights, temperature and mixture need teachers: name them in teachers.sources")
+        if self.weights and len(self.weights) != len(self.sources):
+            raise ValueError(
+                f"teachers.weights holds {len(self.weights)} numbers for {len(self.sources)} teachers; give one each"
+            )
+        return self
+
+
+class Unlabelled(Section):
+    """Texts without labels, which networks that were trained before label (self-training).
+
+    The recipe's network is trained on the labels; it labels these texts; where it is sure enough they join the training
+    items, and a network is trained anew on all of them.
+    """
+
+    source: Name | None = None
+    """Source of the texts, as `data.source`, its columns `data.text`; labels in it are ignored. None: no such texts."""
+    limit: Positive | None = None
+    """Number of texts taken from the start of the source; none: all."""
+    labeller: Literal["self", "teachers"] = "self"
+    """Who labels the texts: networks trained as the recipe says on what is labelled, or `teachers.sources`."""
+    rounds: Positive = 1
+    """How often the texts are labelled; from the second time on by networks that have learnt from them too."""
+    labellers: Positive = 1
+    """Networks that label the texts in each round, trained alike from different seeds; their probabilities are
+    averaged."""
+    confidence: Probability = 0.0
+    """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
+    that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""
+    labels: Literal["soft", "hard"] = "soft"
+    """What is learnt of a text: the labellers' `soft` probabilities, or the most probable label as if it were given."""
+    alignment: StrictBool = False
+    """Shift the labellers' probabilities so that classes are as frequent as among the labelled items (Berthelot et al.
+    2020, arXiv 1911.09785); for texts drawn from the same mixture of classes."""
+    weight: AboveZero = 1.0
+    """Weight of a text's loss, that of a labelled item being 1."""
+    word_drop: Probability = 0.1
+    """Share of the words that are left out of the copy that is learnt from, while the label is that of the whole text;
+    drawn once for each text."""
+    epochs: Positive | None = None
+    """Passes over labelled items and texts together, instead of `training.epochs`, which counts for labels alone
+    then."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if self.source is None and self != Unlabelled.model_construct():
+            raise ValueError("the keys of [unlabelled] need texts: name them in unlabelled.source")
+        if self.labeller == "teachers" and (self.rounds, self.labellers) != (1, 1):
+            raise ValueError("unlabelled.rounds and labellers have no meaning with unlabelled.labeller = 'teachers'")
+        return self

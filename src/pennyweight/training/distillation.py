@@ -1,0 +1,70 @@
+"""Learning from soft targets: probabilities that a teacher gives an item, beside its label or in its place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pennyweight.training.batch import Batch
+from pennyweight.training.objectives import Objective
+
+SOFT_TARGETS, MIXTURE, TEMPERATURE, WEIGHT = "soft_targets", "mixture", "temperature", "weight"
+"""Names in `Batch.extras`, one row or number for each item."""
+
+LabelLoss = Callable[[Tensor, Tensor], Tensor]
+"""(logits [batch, classes], labels [batch]) → loss of each item [batch], in nats."""
+
+
+def soft_targets(
+    targets: NDArray[np.floating], *, mixture: float | NDArray[np.floating], temperature: float, weight: float = 1.0
+) -> dict[str, NDArray[np.float32]]:
+    """The extras of items for `distilled`.
+
+    Args:
+        targets: probabilities, [items, classes]; softened already, where ``temperature`` is not 1.
+        mixture: share of the loss that comes from the targets, one number or one for each item.
+        temperature: what the network's logits are divided by before they are compared with the targets.
+        weight: factor of the items' loss.
+    """
+    items = len(targets)
+    return {
+        SOFT_TARGETS: np.asarray(targets, dtype=np.float32),
+        MIXTURE: np.broadcast_to(np.asarray(mixture, dtype=np.float32), (items,)).copy(),
+        TEMPERATURE: np.full(items, temperature, dtype=np.float32),
+        WEIGHT: np.full(items, weight, dtype=np.float32),
+    }
+
+
+def soft_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    """T² KL(targets ‖ softmax(logits / T)) of each item, in nats, [batch].
+
+    T² keeps the size of the gradient as it is without softening (Hinton et al. 2015, arXiv 1503.02531).
+
+    Args:
+        logits: [batch, classes].
+        targets: probabilities, [batch, classes].
+        temperature: T of each item, [batch].
+    """
+    log_probabilities = functional.log_softmax(logits / temperature[:, None], dim=1)
+    divergence = functional.kl_div(log_probabilities, targets, reduction="none").sum(dim=1)
+    return divergence * temperature.square()
+
+
+def distilled(label_loss: LabelLoss) -> Objective:
+    """The loss against the label and that against soft targets, mixed item by item as `soft_targets` said."""
+
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        return distilled_loss(label_loss, network(**batch.inputs), batch.labels, batch.extras)
+
+    return objective
+
+
+def distilled_loss(label_loss: LabelLoss, logits: Tensor, labels: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
+    """Weight times ((1 - mixture) label loss + mixture soft loss) of each item, [batch]."""
+    share = extras[MIXTURE]
+    soft = soft_loss(logits, extras[SOFT_TARGETS], extras[TEMPERATURE])
+    return extras[WEIGHT] * ((1 - share) * label_loss(logits, labels) + share * soft)

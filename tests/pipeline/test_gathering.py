@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tiny import sentences, write_csv
+
+from pennyweight.errors import InputError
+from pennyweight.pipeline.gathering import gather
+from pennyweight.pipeline.preparation import collect
+
+LABELLED, OTHERS = sentences(30), sentences(60)[30:]
+
+
+@pytest.fixture
+def gathered(make_recipe, tmp_path):
+    """A function from texts and changes to what is gathered, of 30 labelled items and 3 test items."""
+    data = {"source": str(write_csv(tmp_path / "train.csv", LABELLED))}
+    data["test"] = str(write_csv(tmp_path / "test.csv", OTHERS[:3]))
+
+    def run(texts, **unlabelled):
+        source = str(write_csv(tmp_path / "texts.csv", [(text,) for text in texts], header=("text",)))
+        recipe = make_recipe(data=data, unlabelled={"source": source, **unlabelled})
+        collected = collect(recipe)
+        return collected, *gather(recipe, collected)
+
+    return run
+
+
+def test_texts_stand_behind_the_items_and_their_copies_behind_them(gathered):
+    texts = [text for text, _ in OTHERS[3:13]]
+    before, collected, found = gathered(texts, word_drop=0.5)
+    assert found.texts == 10
+    assert found.line() == "10 texts without labels"
+    assert collected.labelled == 30
+    assert collected.unlabelled.tolist() == list(range(30, 40))
+    assert collected.views.tolist() == list(range(40, 50))
+    assert collected.texts == (*before.texts, *texts, *texts)
+    assert collected.cleaned[:40] == (*before.cleaned, *texts)
+    assert (collected.labels[30:] == -1).all()
+    for part in ("training", "validation", "leaked"):
+        assert (getattr(collected, part) == getattr(before, part)).all()
+    for text, copy in zip(texts, collected.cleaned[40:], strict=True):
+        words = iter(text.split())
+        assert all(word in words for word in copy.split())
+    assert sum(len(copy.split()) for copy in collected.cleaned[40:]) < 0.8 * sum(len(text.split()) for text in texts)
+    assert gathered(texts, word_drop=0.5)[1].cleaned == collected.cleaned
+
+
+def test_without_word_drop_a_text_is_learnt_from_as_it_is(gathered):
+    _, collected, _ = gathered([text for text, _ in OTHERS[3:]], word_drop=0.0)
+    assert (collected.views == collected.unlabelled).all()
+    assert (collected.labelled, len(collected.texts)) == (30, 57)
+
+
+def test_what_is_known_leaked_or_repeated_is_left_out_and_counted(gathered):
+    known, leaked, new = LABELLED[0][0].upper(), OTHERS[1][0], OTHERS[5][0]
+    _, collected, found = gathered([new, known, leaked, new, leaked], word_drop=0.0)
+    assert (found.texts, found.known, found.leaked, found.repeated, found.skipped) == (1, 1, 2, 1, 0)
+    assert collected.texts[30:] == (new,)
+    assert found.line() == (
+        "1 texts without labels; left out: 1 also among the labelled items, 2 in the test data, 1 repeated"
+    )
+
+
+def test_the_limit_counts_rows(gathered):
+    texts = [text for text, _ in OTHERS[3:]]
+    assert gathered(texts, limit=4, word_drop=0.0)[2].texts == 4
+
+
+def test_texts_that_are_all_known_are_refused(gathered):
+    with pytest.raises(InputError, match="holds no text that is not in the labelled data already"):
+        gathered([LABELLED[0][0]])
+
+
+def test_empty_texts_stop_the_run(gathered):
+    with pytest.raises(InputError, match="row 2: the text is empty"):
+        gathered([OTHERS[4][0], " ", OTHERS[5][0]])
+
+
+def test_without_such_texts_nothing_changes(make_recipe):
+    collected = collect(make_recipe())
+    same, found = gather(make_recipe(), collected)
+    assert same is collected
+    assert found is None
+    assert len(np.union1d(collected.unlabelled, collected.views)) == 0
