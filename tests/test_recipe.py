@@ -28,7 +28,8 @@ def test_every_shipped_recipe_is_valid():
 
 
 def test_sections():
-    assert list(sections()) == ["backbone", "data", "text", "budget", "adapters", "head", "training", "evaluation"]
+    learning = ["training", "teachers", "unlabelled", "evaluation"]
+    assert list(sections()) == ["backbone", "data", "text", "budget", "adapters", "head", *learning]
 
 
 @pytest.mark.parametrize("section", sections())

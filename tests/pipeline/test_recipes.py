@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from itertools import islice
+from pathlib import Path
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from pennyweight.model.backbone import find_backbone, load_tokenizer
 from pennyweight.model.device import choose_machine
 from pennyweight.model.network import build_network
 from pennyweight.pipeline.judging import judge, schema_of_classifier
-from pennyweight.pipeline.planning import plan_architecture
+from pennyweight.pipeline.planning import plan_architecture, plan_recipe
 from pennyweight.pipeline.preparation import stream_source
 from pennyweight.pipeline.unpacking import head_of
 from pennyweight.recipe_files import load_recipe, shipped_recipes
@@ -146,3 +147,25 @@ def test_ag_news_on_a_sliver_of_real_news(minilm, real_data, tmp_path):
     examples = islice(stream_source(test, schema_of_classifier(classifier)), 200)
     judgement = judge(classifier, examples, what="test", folder=None, resamples=100)
     assert judgement.metrics.accuracy.value > 0.75
+
+
+@pytest.mark.parametrize(
+    ("targets", "rank", "trainable"),
+    [
+        (["query", "value"], 8, 888_580),
+        (["query", "key", "value"], 6, 925_444),
+        (["query", "key", "value"], 4, 814_852),
+    ],
+)
+def test_the_distilled_students_of_targeted_r12_are_changes_of_it(targets, rank, trainable):
+    adapters = {"targets": targets, "rank": rank}
+    recipe = changed(load_recipe("targeted-r12"), {"adapters": adapters, "teachers": {"sources": ["base", "large"]}})
+    assert plan_recipe(recipe).trainable == trainable
+    page = (Path(__file__).parents[2] / "docs" / "learn-from-teachers.md").read_text(encoding="utf-8")
+    assert f"| {trainable:,} |" in page
+
+
+def test_the_large_teacher_of_targeted_r12_fits_the_budget_that_it_is_given():
+    recipe = load_recipe("targeted-r12", changes=["backbone.name=roberta-large", "budget.parameters=2000000"])
+    adapters = {"targets": ["query", "value"], "rank": 8, "alpha": 32}
+    assert plan_recipe(changed(recipe, {"adapters": adapters})).trainable == 1_840_132

@@ -12,6 +12,7 @@ from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline import run as run_module
+from pennyweight.pipeline import self_training
 from pennyweight.pipeline.run import train_recipe
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
@@ -68,16 +69,18 @@ def test_hard_labels_are_learnt_as_if_they_were_given(make_recipe, texts, learnt
     assert feeder.labels.min() >= 0
 
 
-def test_only_what_is_believed_is_learnt(make_recipe, texts, learnt, tmp_path):
-    outcome = train_quietly(make_recipe(unlabelled={"source": texts, "confidence": 0.6}), tmp_path / "out")
+def test_only_what_is_believed_is_learnt(make_recipe, texts, learnt, monkeypatch, tmp_path):
+    """Thirty texts are surely of the first class, ten probably, and twenty probably of the second, which none surely is."""
+    opinions = np.repeat([[0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.2, 0.6, 0.2]], [30, 10, 20], axis=0)
+    monkeypatch.setattr(self_training, "softened", lambda *_: opinions)
+    outcome = train_quietly(make_recipe(unlabelled={"source": texts, "confidence": 0.8}), tmp_path / "out")
     (feeder,) = learnt
     record = json.loads((outcome.folder / "classifier.json").read_text())["environment"]["unlabelled"]["rounds"][0]
-    assert 0 < record["chosen"] < 60
-    assert feeder.course.items == 72 + record["chosen"]
-    assert max(record["thresholds"].values()) <= 0.6
-    best = feeder.extras["soft_targets"][72:].max(axis=1)
-    least = np.array([record["thresholds"][LABELS[label]] for label in feeder.labels[72:]])
-    assert (best >= least - 1e-4).all()
+    assert record["classes"] == dict(zip(LABELS, (30, 20, 0), strict=True))
+    assert record["thresholds"] == dict(zip(LABELS, (0.8, 0.0, 0.0), strict=True))
+    assert feeder.course.items == 72 + record["chosen"] == 122
+    assert feeder.labels[72:].tolist() == [0] * 30 + [1] * 20
+    np.testing.assert_allclose(feeder.extras["soft_targets"][72:], np.delete(opinions, range(30, 40), axis=0))
 
 
 def test_teachers_label_the_texts_where_they_are_to(make_recipe, texts, trained, learnt, tmp_path):
@@ -101,7 +104,7 @@ def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, lea
 
 
 class Stopping(Speaker):
-    """Stands for a person who presses Ctrl-C while some training is at a given step."""
+    """Stands for a machine that is shut down while some training is at a given step."""
 
     def __init__(self, what: str, step: int) -> None:
         super().__init__(enabled=False)
@@ -112,7 +115,7 @@ class Stopping(Speaker):
 
         def update(done: int, note: str) -> None:
             if what == self.what and done == self.step:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
 
         made.update = update
         return made

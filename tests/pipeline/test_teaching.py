@@ -112,7 +112,7 @@ def test_what_teachers_said_is_in_the_cache(make_recipe, taught, other_order, tm
 
 
 class Stopping(Speaker):
-    """Stands for a person who presses Ctrl-C while some work is at a given point."""
+    """Stands for a machine that is shut down while some work is at a given point."""
 
     def __init__(self, what: str, done: int) -> None:
         super().__init__(enabled=False)
@@ -123,7 +123,7 @@ class Stopping(Speaker):
 
         def update(done: int, note: str) -> None:
             if what.startswith(self.what) and done >= self.done:
-                signal.raise_signal(signal.SIGINT)
+                signal.raise_signal(signal.SIGTERM)
 
         made.update = update
         return made
