@@ -104,7 +104,7 @@ def test_clear_one_kind_then_all(pennyweight, filled):
 
 
 def test_clear_of_an_unknown_kind(refused, filled):
-    assert "cache clear tokns: no such kind; there are prefix and tokens" in refused("cache", "clear", "tokns")
+    assert "cache clear tokns: no such kind; there are logits, prefix, tokens" in refused("cache", "clear", "tokns")
     assert "no such kind" in refused("cache", "clear", "..")
     assert len(filled.entries()) == 3
 

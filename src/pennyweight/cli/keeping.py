@@ -36,7 +36,7 @@ def cache_clear(
     cache = default_cache()
     known = sorted(KINDS.keys() | cache.usage().keys())
     if kind is not None and kind not in known:
-        raise InputError(f"cache clear {kind}: no such kind; there are {' and '.join(known)}")
+        raise InputError(f"cache clear {kind}: no such kind; there are {', '.join(known)}")
     freed = cache.clear(kind)
     if as_json:
         print_json({"folder": str(cache.folder), "freed": freed})
