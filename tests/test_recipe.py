@@ -28,7 +28,7 @@ def test_every_shipped_recipe_is_valid():
 
 
 def test_sections():
-    learning = ["training", "teachers", "unlabelled", "evaluation"]
+    learning = ["objective", "training", "teachers", "unlabelled", "evaluation"]
     assert list(sections()) == ["backbone", "data", "text", "budget", "adapters", "head", *learning]
 
 
@@ -174,3 +174,34 @@ def test_what_is_no_recipe_at_all(recipe):
 
     with pytest.raises(InputError, match="a recipe is a shipped name, the path of a TOML file or a Recipe"):
         plan(recipe)
+
+
+def test_r_drop_is_refused_where_nothing_is_dropped():
+    table = {"objective": {"r_drop": 1.0}}
+    with pytest.raises(InputError, match=r"objective\.r_drop .* set adapters\.dropout"):
+        build_recipe(table)
+    for section, change in (
+        ("adapters", {"dropout": 0.1}),
+        ("head", {"dropout": 0.1}),
+        ("backbone", {"dropout": True}),
+    ):
+        assert build_recipe({**table, section: change}).objective.r_drop == 1.0
+
+
+def test_an_objective_outside_its_range_is_refused():
+    for key, value in (
+        ("gamma", -0.1),
+        ("q", 0),
+        ("q", 1.1),
+        ("r_drop", -1),
+        ("loss", "hinge"),
+        ("class_weights", [1, 0]),
+    ):
+        with pytest.raises(InputError, match=rf"objective\.{key}"):
+            build_recipe({"objective": {key: value}})
+
+
+def test_a_contrastive_stage_needs_pairs_in_its_batches():
+    with pytest.raises(InputError, match=r"set training\.batch_size to 4 or more"):
+        build_recipe({"objective": {"contrastive_epochs": 1}, "training": {"batch_size": 3}})
+    assert build_recipe({"training": {"batch_size": 3}}).training.batch_size == 3

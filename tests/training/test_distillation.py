@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from pennyweight.training.batch import Batch
 from pennyweight.training.distillation import distilled, soft_loss, soft_targets
-from pennyweight.training.objectives import cross_entropy
+from pennyweight.training.losses import item_loss
+from pennyweight.training.objectives import one_pass, supervised
 
 ENTROPY = partial(functional.cross_entropy, reduction="none")
 
@@ -35,9 +36,11 @@ def items():
 
 def test_without_a_share_of_the_teachers_the_loss_is_that_of_the_labels_bit_for_bit(items):
     logits, labels, targets = items
-    plain = cross_entropy(label_smoothing=0.1)(Given(), Batch({"logits": logits}, labels))
+    plain = one_pass(supervised(item_loss("cross-entropy", label_smoothing=0.1)))(
+        Given(), Batch({"logits": logits}, labels)
+    )
     smoothed = partial(ENTROPY, label_smoothing=0.1)
-    mixed = distilled(smoothed)(Given(), batch_of(logits, labels, targets, mixture=0.0, temperature=3.0))
+    mixed = one_pass(distilled(smoothed))(Given(), batch_of(logits, labels, targets, mixture=0.0, temperature=3.0))
     assert torch.equal(plain, mixed)
     assert torch.equal(*(torch.autograd.grad(loss.sum(), logits)[0] for loss in (plain, mixed)))
 
@@ -45,7 +48,7 @@ def test_without_a_share_of_the_teachers_the_loss_is_that_of_the_labels_bit_for_
 def test_a_teacher_that_says_the_labels_gives_cross_entropy(items):
     logits, labels, _ = items
     certain = functional.one_hot(labels, 4).float()
-    loss = distilled(ENTROPY)(Given(), batch_of(logits, (labels + 1) % 4, certain))
+    loss = one_pass(distilled(ENTROPY))(Given(), batch_of(logits, (labels + 1) % 4, certain))
     torch.testing.assert_close(loss, ENTROPY(logits, labels))
 
 
@@ -74,7 +77,9 @@ def test_at_high_temperatures_the_gradient_is_that_of_matching_logits(items):
 def test_items_have_mixtures_and_weights_of_their_own(items):
     logits, labels, targets = items
     share = np.linspace(0, 1, 9)
-    loss = distilled(ENTROPY)(Given(), batch_of(logits, labels, targets, mixture=share, temperature=2.0, weight=0.5))
+    loss = one_pass(distilled(ENTROPY))(
+        Given(), batch_of(logits, labels, targets, mixture=share, temperature=2.0, weight=0.5)
+    )
     soft, hard = soft_loss(logits, targets, torch.full((9,), 2.0)), ENTROPY(logits, labels)
     shares = torch.from_numpy(share).float()
     torch.testing.assert_close(loss, 0.5 * (shares * soft + (1 - shares) * hard))
@@ -82,7 +87,7 @@ def test_items_have_mixtures_and_weights_of_their_own(items):
 
 def test_gradients_stay_finite_where_teacher_and_network_are_certain_of_different_things():
     logits = torch.tensor([[1e4, -1e4], [-1e4, 1e4]], requires_grad=True)
-    loss = distilled(ENTROPY)(
+    loss = one_pass(distilled(ENTROPY))(
         Given(), batch_of(logits, torch.tensor([1, 1]), torch.tensor([[0.0, 1.0], [1.0, 0.0]]), mixture=0.5)
     )
     (gradient,) = torch.autograd.grad(loss.sum(), logits)

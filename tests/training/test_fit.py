@@ -15,7 +15,8 @@ from pennyweight.data.batches import TokenTable
 from pennyweight.errors import RunError
 from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.fit import CHECKPOINT, LOG, Conduct, Fit
-from pennyweight.training.objectives import cross_entropy
+from pennyweight.training.losses import item_loss
+from pennyweight.training.objectives import one_pass, supervised
 from pennyweight.training.optimizers import make_optimizers
 from pennyweight.training.selection import Selection
 
@@ -70,7 +71,7 @@ def fit(folder: Path, *, scores=None, learning_rate: float = 0.1, **changes) -> 
     return Fit(
         network=network,
         optimizers=optimizers,
-        objective=cross_entropy(),
+        objective=one_pass(supervised(item_loss("cross-entropy"))),
         feeder=feeder(),
         conduct=Conduct(**conduct),
         accelerator=accelerator,

@@ -11,7 +11,8 @@ from torch import nn
 from pennyweight.data.batches import TokenTable
 from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.loop import step_seed, training_steps
-from pennyweight.training.objectives import cross_entropy
+from pennyweight.training.losses import item_loss
+from pennyweight.training.objectives import one_pass, supervised
 from pennyweight.training.optimizers import make_optimizers
 
 COURSE = Course(items=44, epochs=2, batch_size=8, accumulation=1, validations_per_epoch=1, order="shuffled", seed=1)
@@ -56,7 +57,7 @@ def run(course: Course = COURSE, *, dropout: float = 0.0, clip: float | None = N
         training_steps(
             prepared,
             optimizers,
-            cross_entropy(),
+            one_pass(supervised(item_loss("cross-entropy"))),
             options.pop("steps", None) or feeder(course).steps(first),
             accelerator=accelerator,
             factor=options.pop("factor", lambda step: 1.0),

@@ -100,3 +100,46 @@ def test_the_peak_survives_accelerate(name):
     _, *prepared = accelerator.prepare(network, *make(name, network))
     assert {group["peak"] for optimizer in prepared for group in optimizer.param_groups} == {0.02}
     assert {group["peak"] for optimizer in prepared for group in optimizer.state_dict()["param_groups"]} == {0.02}
+
+
+class Adapted(nn.Module):
+    """Named as PEFT names a pair of factors."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lora_A = nn.ModuleDict({"default": nn.Linear(6, 2, bias=False)})
+        self.lora_B = nn.ModuleDict({"default": nn.Linear(2, 6, bias=False)})
+        self.head = nn.Linear(6, 3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lora_plus_moves_b_alone_faster(name):
+    network = Adapted()
+    names = {id(parameter): key for key, parameter in network.named_parameters()}
+    optimizers = make_optimizers(
+        name,
+        {f"encoder.{key}": parameter for key, parameter in network.named_parameters()},
+        learning_rate=0.02,
+        betas=(0.9, 0.99),
+        epsilon=1e-8,
+        weight_decay=0.1,
+        lora_plus=16.0,
+    )
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    peaks = {names[id(one)]: (group["peak"], group["weight_decay"]) for group in groups for one in group["params"]}
+    assert peaks == {
+        "lora_A.default.weight": (0.02, 0.1),
+        "lora_B.default.weight": (0.32, 0.1),
+        "head.weight": (0.02, 0.1),
+        "head.bias": (0.02, 0.0),
+    }
+    assert optimizers[0].param_groups[0]["peak"] == 0.02  # the rate that is logged
+
+
+def test_lora_plus_of_one_is_as_without():
+    network = Adapted()
+    groups = [
+        [len(group["params"]) for group in make("adamw", network, **more)[0].param_groups]
+        for more in ({}, {"lora_plus": 1.0})
+    ]
+    assert groups == [[3, 1], [3, 1]]

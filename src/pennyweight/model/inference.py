@@ -1,9 +1,12 @@
-"""Logits of many texts, batch by batch, in the texts' own order."""
+"""Logits of many texts, or the vectors behind them, batch by batch, in the texts' own order."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from pennyweight.data.batches import TokenTable, collate, sequential_batches
 from pennyweight.model.network import Network
@@ -33,9 +36,36 @@ def compute_logits(
         parts: number of processes.
     """
     logits = np.zeros((len(table), network.shape.classes), dtype=np.float32)
+    _compute(network, network, table, logits, batch_size=batch_size, pad_id=pad_id, prefix=prefix, share=(part, parts))
+    return logits
+
+
+def compute_features(
+    network: Network, table: TokenTable, *, batch_size: int, pad_id: int, prefix: Prefix | None = None
+) -> np.ndarray:
+    """What the head sees of every text of ``table``, [n, hidden], fp32; arguments as of `compute_logits`."""
+    hidden = network.encoder.get_base_model().config.hidden_size
+    features = np.zeros((len(table), hidden), dtype=np.float32)
+    _compute(network, network.features, table, features, batch_size=batch_size, pad_id=pad_id, prefix=prefix)
+    return features
+
+
+def _compute(
+    network: Network,
+    forward: Callable[..., Tensor],
+    table: TokenTable,
+    out: np.ndarray,
+    *,
+    batch_size: int,
+    pad_id: int,
+    prefix: Prefix | None,
+    share: tuple[int, int] = (0, 1),
+) -> None:
+    """Fill the rows of ``out`` with what ``forward`` makes of the texts, of every ``share[1]``-th batch."""
     was_training = network.training
     network.eval()
     device = network.machine.device
+    part, parts = share
     with torch.inference_mode():
         for indices in sequential_batches(table.lengths(), batch_size=batch_size)[part::parts]:
             batch = collate(table, indices, pad_id=pad_id)
@@ -43,7 +73,6 @@ def compute_logits(
             hidden = None if prefix is None else prefix.gather(indices, length=width)
             if hidden is not None:
                 batch = {"attention_mask": batch["attention_mask"], "prefix": hidden}
-            output = network(**{name: tensor.to(device) for name, tensor in batch.items()})
-            logits[indices] = output.cpu().numpy()
+            output = forward(**{name: tensor.to(device) for name, tensor in batch.items()})
+            out[indices] = output.cpu().numpy()
     network.train(was_training)
-    return logits

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.console import Speaker
+from pennyweight.pipeline.contrasting import contrast
+from pennyweight.pipeline.probing import probe
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.fit import Fitted
 
 
 def train_network(bench: Workbench, folder: Path, speaker: Speaker, *, what: str = "training") -> Fitted:
-    """Train the workbench's network to the chosen weights; raises as `Fit.run`.
+    """Train the workbench's network to the chosen weights, by way of the stages before; raises as these and `Fit.run`.
 
     Args:
         bench: network and items.
@@ -20,6 +22,8 @@ def train_network(bench: Workbench, folder: Path, speaker: Speaker, *, what: str
         speaker: told of steps and validations.
         what: what the training is called.
     """
+    contrast(bench, folder, speaker)
+    probe(bench)
     fit = bench.fit(folder)
     course = fit.feeder.course
     trained = sum(parameter.numel() for parameter in bench.network.trainable().values())

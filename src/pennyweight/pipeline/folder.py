@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,9 @@ RUN = "run.json"
 LOCK = "lock"
 SCRATCH = ("teachers*.safetensors", "labeller-*.safetensors")
 """Patterns of what else a run keeps for going on: opinions of teachers and labellers."""
+CONTRASTIVE = "contrastive"
+STAGES = (CONTRASTIVE,)
+"""Folders, beside the checkpoint, of the stages before the run proper."""
 
 
 def check_folder(out: Path, *, resume: bool) -> None:
@@ -101,12 +105,19 @@ def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> 
 
 def close_run(out: Path) -> None:
     """Remove what a finished run needed to be gone on with, where it is still there; its report holds the log."""
+    remove_stages(out / TRAINING)
     for name in (CHECKPOINT, LOG, RUN):
         (out / TRAINING / name).unlink(missing_ok=True)
     for pattern in SCRATCH:
         for path in (out / TRAINING).glob(pattern):
             path.unlink()
     _remove_if_empty(out / TRAINING)
+
+
+def remove_stages(folder: Path) -> None:
+    """Remove what the stages before a training kept beside its checkpoint."""
+    for stage in STAGES:
+        shutil.rmtree(folder / stage, ignore_errors=True)
 
 
 def _remove_if_empty(folder: Path) -> None:

@@ -32,6 +32,7 @@ def plan_recipe(recipe: Recipe) -> Plan:
 def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: int) -> Plan:
     """As `plan_recipe`, for an architecture whose shapes are known."""
     _require_positions(recipe, architecture)
+    _require_weights(recipe, classes)
     adapters = recipe.adapters
     targets = chosen_matrices(adapters, architecture)
     context = {"matrices": targets, "prefix": architecture.prefix}
@@ -72,6 +73,15 @@ def _require_positions(recipe: Recipe, architecture: Architecture) -> None:
         raise InputError(
             f"text.max_length = {length}: backbone {recipe.backbone.name} takes {positions} tokens at most "
             f"(--set text.max_length={positions})"
+        )
+
+
+def _require_weights(recipe: Recipe, classes: int) -> None:
+    weights = recipe.objective.class_weights
+    if isinstance(weights, tuple) and len(weights) != classes:
+        raise InputError(
+            f"objective.class_weights names {len(weights)} numbers and there are {classes} classes; give one for each, "
+            f"in the order of the labels, or 'balanced'"
         )
 
 

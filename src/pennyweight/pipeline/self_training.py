@@ -12,6 +12,7 @@ import numpy as np
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.pipeline.fitting import train_network
+from pennyweight.pipeline.folder import remove_stages
 from pennyweight.pipeline.keeping import read_arrays, write_arrays
 from pennyweight.pipeline.teachers import Teacher
 from pennyweight.pipeline.teaching import ask, softened, spread
@@ -129,6 +130,7 @@ def _seed(own: int, number: int, member: int) -> int:
 
 def _remove(folder: Path) -> None:
     """What a labeller needed to be gone on with."""
+    remove_stages(folder)
     for name in (CHECKPOINT, LOG):
         (folder / name).unlink(missing_ok=True)
     if folder.is_dir():

@@ -14,8 +14,11 @@ from pennyweight.model.backbone import BackboneFiles
 from pennyweight.model.device import Machine
 from pennyweight.model.network import HeadShape
 from pennyweight.recipe import Pooling, Recipe
-from pennyweight.training.feeding import Course
+from pennyweight.training.distillation import SOFT_TARGETS, distilled
+from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.fit import Conduct, Fitted
+from pennyweight.training.losses import balanced_weights, item_loss
+from pennyweight.training.objectives import Objective, one_pass, r_drop, supervised
 from pennyweight.training.selection import Selection
 
 
@@ -46,6 +49,26 @@ def conduct_of(recipe: Recipe) -> Conduct:
         keep=training.keep,
         checkpoint_steps=training.checkpoint_steps,
     )
+
+
+def objective_of(recipe: Recipe, feeder: Feeder, *, classes: int) -> Objective:
+    """What training minimises over the items of a feeder, whose extras may hold soft targets."""
+    objective, weights = recipe.objective, recipe.objective.class_weights
+    of_item = item_loss(
+        objective.loss,
+        gamma=objective.gamma,
+        q=objective.q,
+        label_smoothing=recipe.training.label_smoothing,
+        class_weights=balanced_weights(feeder.labels, classes=classes) if weights == "balanced" else weights,
+    )
+    loss = distilled(of_item) if SOFT_TARGETS in feeder.extras else supervised(of_item)
+    return r_drop(loss, weight=objective.r_drop) if objective.r_drop else one_pass(loss)
+
+
+def forward_tokens_of(recipe: Recipe) -> int:
+    """Most tokens of one batch that a step is fed with; R-Drop makes twice as many of them."""
+    tokens = recipe.training.forward_tokens
+    return max(tokens // 2, 1) if recipe.objective.r_drop else tokens
 
 
 def head_of(recipe: Recipe, *, classes: int) -> HeadShape:

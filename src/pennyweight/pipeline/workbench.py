@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch.nn import functional
 
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
@@ -22,17 +20,15 @@ from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
 from pennyweight.model.device import Machine, choose_machine
 from pennyweight.model.folding import fold
-from pennyweight.model.inference import compute_logits
+from pennyweight.model.inference import compute_features, compute_logits
 from pennyweight.model.network import Network, build_network
 from pennyweight.model.prefix import Prefix, forget_orders
 from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.preparation import Collected
-from pennyweight.pipeline.unpacking import conduct_of, course_of, head_of
+from pennyweight.pipeline.unpacking import conduct_of, course_of, forward_tokens_of, head_of, objective_of
 from pennyweight.recipe import Recipe
-from pennyweight.training.distillation import SOFT_TARGETS, distilled
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
-from pennyweight.training.objectives import Objective, cross_entropy
 from pennyweight.training.optimizers import make_optimizers
 
 
@@ -55,6 +51,8 @@ class Workbench:
     """What the frozen layers make of all collected items, where that is kept."""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     """What else the objective wants to know of every collected item, by name, each [items, …]."""
+    prepared: Any = field(default=None)
+    """The network as the accelerator drives it, from the first `fit` on: of several processes it is wrapped once."""
 
     def savings(self) -> str:
         """What need not be computed again, as words behind the machine's line; empty where there is nothing."""
@@ -64,32 +62,28 @@ class Workbench:
 
     def fit(self, folder: Path) -> Fit:
         """The training run, to be conducted in ``folder``."""
-        training = self.recipe.training
+        training, feeder = self.recipe.training, self.feeder()
         optimizers = make_optimizers(
             training.optimizer,
             self.network.trainable(),
             learning_rate=training.learning_rate,
+            lora_plus=training.lora_plus,
             betas=training.betas,
             epsilon=training.epsilon,
             weight_decay=training.weight_decay,
         )
-        prepared, *optimizers = self.accelerator.prepare(self.network, *optimizers)
+        if self.prepared is None:
+            self.prepared = self.accelerator.prepare(self.network)
         return Fit(
-            network=prepared,
-            optimizers=optimizers,
-            objective=self._objective(),
-            feeder=self.feeder(),
+            network=self.prepared,
+            optimizers=[self.accelerator.prepare(optimizer) for optimizer in optimizers],
+            objective=objective_of(self.recipe, feeder, classes=len(self.collected.label_names)),
+            feeder=feeder,
             conduct=conduct_of(self.recipe),
             accelerator=self.accelerator,
             folder=folder,
             validate=self.validate if len(self.collected.validation) else None,
         )
-
-    def _objective(self) -> Objective:
-        smoothing = self.recipe.training.label_smoothing
-        if SOFT_TARGETS in self.extras:
-            return distilled(partial(functional.cross_entropy, reduction="none", label_smoothing=smoothing))
-        return cross_entropy(label_smoothing=smoothing)
 
     def feeder(self) -> Feeder:
         """What turns the training items into batches."""
@@ -102,10 +96,39 @@ class Workbench:
             length=text.max_length if text.padding == "fixed" else None,
             device=self.accelerator.device,
             prefix=self.prefix and self.prefix.take(items),
-            forward_tokens=self.recipe.training.forward_tokens,
+            forward_tokens=forward_tokens_of(self.recipe),
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
             extras={name: rows[items] for name, rows in self.extras.items()},
+        )
+
+    def labelled(self) -> np.ndarray:
+        """The training items whose labels were given, without texts that a network has labelled."""
+        training = self.collected.training
+        return training[training < self.collected.labelled]
+
+    def briefly(self, items: np.ndarray, *, epochs: int, learning_rate: float | None = None) -> Workbench:
+        """The same network and tokens for a stage before the run proper: nothing is held out, the last weights stay.
+
+        Args:
+            items: collected items to learn from.
+            epochs: passes over them.
+            learning_rate: peak rate; none: the run's own.
+        """
+        if self.prepared is None:
+            self.prepared = self.accelerator.prepare(self.network)
+        training = self.recipe.training
+        changes = {
+            "epochs": epochs,
+            "learning_rate": learning_rate or training.learning_rate,
+            "keep": "last",
+            "patience": None,
+            "schedule": "cosine" if training.schedule == "plateau" else training.schedule,
+        }
+        return replace(
+            self,
+            recipe=self.recipe.model_copy(update={"training": training.model_copy(update=changes)}),
+            collected=replace(self.collected, training=items, validation=items[:0]),
         )
 
     def validate(self) -> dict[str, float]:
@@ -163,7 +186,17 @@ class Workbench:
         """The same items with an untrained network of its own, all that is random about it from another seed."""
         training = self.recipe.training.model_copy(update={"seed": seed})
         recipe = self.recipe.model_copy(update={"training": training})
-        return replace(self, recipe=recipe, network=self.build(seed))
+        return replace(self, recipe=recipe, network=self.build(seed), prepared=None)
+
+    def features(self, items: np.ndarray) -> np.ndarray:
+        """What the head sees of some of the collected items, [items, hidden]; every process computes all."""
+        return compute_features(
+            self.network,
+            self.table.take(items),
+            batch_size=self.recipe.evaluation.batch_size,
+            pad_id=self.tokenizer.pad_token_id,
+            prefix=self.prefix and self.prefix.take(items),
+        )
 
 
 def machine_for(recipe: Recipe, architecture: Architecture, device: Any) -> Machine:

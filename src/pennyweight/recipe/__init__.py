@@ -14,6 +14,7 @@ from pennyweight.recipe.fields import (
     Attention,
     CleaningStep,
     HeadKind,
+    LossName,
     MetricName,
     OptimizerName,
     Pooling,
@@ -22,7 +23,7 @@ from pennyweight.recipe.fields import (
     Section,
 )
 from pennyweight.recipe.inputs import Data, Text
-from pennyweight.recipe.learning import Evaluation, Training
+from pennyweight.recipe.learning import Evaluation, Objective, Training
 from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
 from pennyweight.recipe.teaching import Teachers, Unlabelled
 
@@ -36,7 +37,9 @@ __all__ = [
     "Evaluation",
     "Head",
     "HeadKind",
+    "LossName",
     "MetricName",
+    "Objective",
     "OptimizerName",
     "Pooling",
     "Precision",
@@ -59,6 +62,7 @@ class Recipe(Section):
     budget: Budget = Budget()
     adapters: Adapters = Adapters()
     head: Head = Head()
+    objective: Objective = Objective()
     training: Training = Training()
     teachers: Teachers = Teachers()
     unlabelled: Unlabelled = Unlabelled()
@@ -77,4 +81,22 @@ class Recipe(Section):
     def _needs_teachers(self) -> Self:
         if self.unlabelled.labeller == "teachers" and not self.teachers.sources:
             raise ValueError("unlabelled.labeller = 'teachers' needs teachers: name them in teachers.sources")
+        return self
+
+    @model_validator(mode="after")
+    def _r_drop_needs_dropout(self) -> Self:
+        if self.objective.r_drop and not (self.adapters.dropout or self.head.dropout or self.backbone.dropout):
+            raise ValueError(
+                "objective.r_drop compares two dropout passes, and nothing here is dropped: set adapters.dropout "
+                "(0.1, say), head.dropout or backbone.dropout"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _contrasting_needs_pairs(self) -> Self:
+        if self.objective.contrastive_epochs and self.training.batch_size < 4:
+            raise ValueError(
+                "objective.contrastive_epochs compares texts of a batch, which takes two classes of two: set "
+                "training.batch_size to 4 or more"
+            )
         return self

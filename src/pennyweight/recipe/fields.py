@@ -14,6 +14,7 @@ Attention = Literal["auto", "plain", "packed", "sdpa", "eager"]
 OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plateau"]
 MetricName = Literal["accuracy", "macro_f1", "loss"]
+LossName = Literal["cross-entropy", "focal", "gce"]
 
 
 def as_list(value: Any) -> Any:
@@ -43,6 +44,7 @@ Names = Annotated[tuple[Name, ...], BeforeValidator(as_list), Field(min_length=1
 LabelNames = Annotated[tuple[Name, ...], Field(min_length=2)]
 Positive = Annotated[StrictInt, Field(ge=1)]
 AboveZero = Annotated[StrictFloat, Field(gt=0)]
+Weights = tuple[AboveZero, ...]
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
 Probability = Annotated[StrictFloat, Field(ge=0, lt=1)]
 

@@ -8,6 +8,7 @@ from pydantic import Field, StrictBool, StrictFloat, StrictInt
 
 from pennyweight.recipe.fields import (
     AboveZero,
+    LossName,
     MetricName,
     OptimizerName,
     Positive,
@@ -15,7 +16,33 @@ from pennyweight.recipe.fields import (
     ScheduleName,
     Section,
     Share,
+    Weights,
 )
+
+
+class Objective(Section):
+    """What training minimises. `training.label_smoothing` goes with each loss; validation is by plain log loss."""
+
+    loss: LossName = "cross-entropy"
+    """`focal` makes less of items that are learnt already (arXiv 1708.02002); `gce`, generalised cross-entropy, makes
+    less of labels that the network finds incredible (arXiv 1805.07836)."""
+    gamma: Annotated[StrictFloat, Field(ge=0)] = 2.0
+    """Exponent of the focal loss; 0: cross-entropy."""
+    q: Annotated[StrictFloat, Field(gt=0, le=1)] = 0.7
+    """Exponent of `gce`: towards 0 it is cross-entropy, at 1 one minus the label's probability."""
+    class_weights: Literal["balanced"] | Weights | None = None
+    """Factor on the loss of each class: `balanced`: n / (classes · items of the class); or one number per class, in the
+    order of the labels; none: 1."""
+    r_drop: Annotated[StrictFloat, Field(ge=0)] = 0.0
+    """Weight of the divergence between two dropout passes of each batch (arXiv 2106.14448); 0: one pass. Takes twice
+    the time."""
+    contrastive_epochs: Annotated[StrictInt, Field(ge=0)] = 0
+    """Passes of a first stage that draws texts of one class together, before the head learns (arXiv 2004.11362); for
+    few labels. 0: no such stage."""
+    contrastive_temperature: AboveZero = 0.1
+    """Divisor of the cosines in that stage; the smaller, the more the nearest texts count."""
+    contrastive_learning_rate: AboveZero | None = None
+    """Peak learning rate of that stage; none: `training.learning_rate`."""
 
 
 class Training(Section):
@@ -41,6 +68,8 @@ class Training(Section):
     """AdamW's decay rates of the first and second moment; the first is also the momentum of SGD, RMSprop and Muon."""
     epsilon: AboveZero = 1e-8
     """Term added to the denominator of AdamW and RMSprop."""
+    lora_plus: AboveZero = 1.0
+    """Learning rate of the adapters' B matrices, in multiples of `learning_rate` (LoRA+, arXiv 2402.12354)."""
     weight_decay: Annotated[StrictFloat, Field(ge=0)] = 0.0
     """Decoupled weight decay of the matrices (for SGD and RMSprop: L2); biases have none."""
     schedule: ScheduleName = "cosine"

@@ -74,11 +74,18 @@ class Head(Section):
     """Inner width of a low-rank head."""
     dropout: Probability | None = None
     """Probability of dropping an element in the head. None: 0, or a stock head's own where `backbone.dropout` is on."""
+    start: Literal["random", "probe"] = "random"
+    """What a linear head begins with: `random` weights, or `probe`: logistic regression on what the network makes of
+    the training texts before it learns (arXiv 2202.10054), so that its first steps do not spoil what it knows."""
+    probe_strength: AboveZero = 10.0
+    """How closely a probe follows the training items: C of logistic regression on vectors of length 1."""
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
         if self.kind == "stock" and self.pooling is not None:
             raise ValueError("head.pooling has no meaning with head.kind = 'stock': leave it out")
+        if self.start == "probe" and self.kind != "linear":
+            raise ValueError("head.start = 'probe' fits a linear head: set head.kind = 'linear', or leave it out")
         if (self.kind == "low-rank") != (self.rank is not None):
             raise ValueError("head.rank goes with head.kind = 'low-rank', and only with it")
         return self

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pennyweight.training.batch import Batch
-from pennyweight.training.objectives import Objective
+from pennyweight.training.losses import ItemLoss
+from pennyweight.training.objectives import BatchLoss
 
 SOFT_TARGETS, MIXTURE, TEMPERATURE, WEIGHT = "soft_targets", "mixture", "temperature", "weight"
 """Names in `Batch.extras`, one row or number for each item."""
-
-LabelLoss = Callable[[Tensor, Tensor], Tensor]
-"""(logits [batch, classes], labels [batch]) → loss of each item [batch], in nats."""
 
 
 def soft_targets(
@@ -54,16 +52,16 @@ def soft_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     return divergence * temperature.square()
 
 
-def distilled(label_loss: LabelLoss) -> Objective:
+def distilled(label_loss: ItemLoss) -> BatchLoss:
     """The loss against the label and that against soft targets, mixed item by item as `soft_targets` said."""
 
-    def objective(network: nn.Module, batch: Batch) -> Tensor:
-        return distilled_loss(label_loss, network(**batch.inputs), batch.labels, batch.extras)
+    def of_batch(logits: Tensor, batch: Batch) -> Tensor:
+        return distilled_loss(label_loss, logits, batch.labels, batch.extras)
 
-    return objective
+    return of_batch
 
 
-def distilled_loss(label_loss: LabelLoss, logits: Tensor, labels: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
+def distilled_loss(label_loss: ItemLoss, logits: Tensor, labels: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
     """Weight times ((1 - mixture) label loss + mixture soft loss) of each item, [batch]."""
     share = extras[MIXTURE]
     soft = soft_loss(logits, extras[SOFT_TARGETS], extras[TEMPERATURE])

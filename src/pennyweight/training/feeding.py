@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -70,20 +70,26 @@ class Feeder:
     processes: int = 1
     extras: Mapping[str, np.ndarray] = field(default_factory=dict)
     """What else the objective wants to know of each item, by name, each [items, …]."""
+    deal: Callable[[int], Sequence[np.ndarray]] | None = None
+    """Batches of an epoch, by its number, as many as the course says; none: every item once, in the course's order."""
 
     def steps(self, first: int = 0) -> Iterator[tuple[int, StepBatches]]:
         """The steps from number ``first`` to the end of the run, each with its number."""
         course = self.course
         for epoch in range(first // course.steps_per_epoch, course.epochs):
-            batches = epoch_batches(
-                self.table.lengths(), batch_size=course.batch_size, seed=course.seed, epoch=epoch, order=course.order
-            )
+            batches = self._batches_of(epoch) if self.deal is None else self.deal(epoch)
             begin = epoch * course.steps_per_epoch
             for step in range(max(first, begin), begin + course.steps_per_epoch):
                 start = (step - begin) * course.accumulation
                 group = batches[start : start + course.accumulation]
                 parts = [part for indices in group for part in self._parts(indices)]
                 yield step, StepBatches(parts, sum(map(len, group)))
+
+    def _batches_of(self, epoch: int) -> Sequence[np.ndarray]:
+        course = self.course
+        return epoch_batches(
+            self.table.lengths(), batch_size=course.batch_size, seed=course.seed, epoch=epoch, order=course.order
+        )
 
     def _parts(self, indices: np.ndarray) -> list[Batch]:
         """This process's share of a batch; one without a share computes an item whose loss counts nothing."""

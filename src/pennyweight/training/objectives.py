@@ -1,26 +1,66 @@
-"""Objectives: functions from a network and a batch to a loss per item. The loop does not know which one it drives."""
+"""Objectives: functions from a network and a batch to a loss per item. The loop does not know which one it drives.
+
+An objective is made in two steps: what logits cost, given all that is known of the items, and how the network is asked
+for them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
+import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from pennyweight.training.batch import Batch
+from pennyweight.training.losses import ItemLoss
 
 Objective = Callable[[nn.Module, Batch], Tensor]
 """(network, batch) → loss of each item [batch], in nats. It calls the network as often as it needs."""
 
+BatchLoss = Callable[[Tensor, Batch], Tensor]
+"""(logits [batch, classes], batch) → loss of each item [batch], in nats."""
 
-def cross_entropy(*, label_smoothing: float = 0.0) -> Objective:
-    """Cross-entropy against the label, ``label_smoothing`` of the target spread evenly over all classes.
 
-    Szegedy et al. 2016, arXiv 1512.00567.
+def supervised(loss: ItemLoss) -> BatchLoss:
+    """The loss of logits against the batch's labels."""
+
+    def of_batch(logits: Tensor, batch: Batch) -> Tensor:
+        return loss(logits, batch.labels)
+
+    return of_batch
+
+
+def one_pass(loss: BatchLoss) -> Objective:
+    """The network is asked once."""
+
+    def objective(network: nn.Module, batch: Batch) -> Tensor:
+        return loss(network(**batch.inputs), batch)
+
+    return objective
+
+
+def r_drop(loss: BatchLoss, *, weight: float) -> Objective:
+    """The mean loss of two dropout passes, and ``weight`` times how far apart they are (Wu et al. 2021, 2106.14448).
+
+    Both passes are one, of a batch of twice the size. Without dropout they are equal and the second term is 0.
     """
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
-        logits = network(**batch.inputs)
-        return functional.cross_entropy(logits, batch.labels, reduction="none", label_smoothing=label_smoothing)
+        first, second = network(**_twice(batch.inputs)).chunk(2)
+        return (loss(first, batch) + loss(second, batch)) / 2 + weight * symmetric_divergence(first, second)
 
     return objective
+
+
+def _twice(inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A batch behind itself. ``starts``, where texts have several rows, goes on counting."""
+    return {
+        name: torch.cat([one, one[1:] + one[-1]]) if name == "starts" else torch.cat([one, one])
+        for name, one in inputs.items()
+    }
+
+
+def symmetric_divergence(one: Tensor, other: Tensor) -> Tensor:
+    """Mean of the two Kullback-Leibler divergences between what two sets of logits [batch, classes] say: [batch]."""
+    first, second = one.log_softmax(dim=1), other.log_softmax(dim=1)
+    return ((first.exp() - second.exp()) * (first - second)).sum(dim=1) / 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ def make_optimizers(
     betas: tuple[float, float],
     epsilon: float,
     weight_decay: float,
+    lora_plus: float = 1.0,
 ) -> list[Optimizer]:
     """One optimizer, or two for ``muon``, which takes the matrices while AdamW takes the rest.
 
@@ -33,12 +34,11 @@ def make_optimizers(
         betas: AdamW's two decay rates; the first is the momentum of the others.
         epsilon: added to denominators (AdamW, RMSprop).
         weight_decay: decoupled for AdamW and Muon, L2 for SGD and RMSprop.
+        lora_plus: rate of the adapters' B factors, in multiples of ``learning_rate`` (LoRA+, Hayou et al. 2024,
+            arXiv 2402.12354): B, which begins at zero, may learn faster than A.
     """
-    matrices = [parameter for parameter in parameters.values() if parameter.ndim >= 2]
-    vectors = [parameter for parameter in parameters.values() if parameter.ndim < 2]
-    decayed = {"params": matrices, "weight_decay": weight_decay, "peak": learning_rate}
-    plain = {"params": vectors, "weight_decay": 0.0, "peak": learning_rate}
-    groups = [group for group in (decayed, plain) if group["params"]]
+    decayed, plain = _groups(parameters, learning_rate=learning_rate, weight_decay=weight_decay, lora_plus=lora_plus)
+    groups = decayed + plain
     if name == "adamw":
         return [torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon)]
     if name == "sgd":
@@ -46,5 +46,26 @@ def make_optimizers(
     if name == "rmsprop":
         return [torch.optim.RMSprop(groups, lr=learning_rate, momentum=betas[0], eps=epsilon)]
     # Scaled so that an update has AdamW's size and one learning rate serves both (Liu et al. 2025, arXiv 2502.16982).
-    muon = torch.optim.Muon([decayed], lr=learning_rate, momentum=betas[0], adjust_lr_fn="match_rms_adamw")
-    return [muon, *([torch.optim.AdamW([plain], lr=learning_rate, betas=betas, eps=epsilon)] if vectors else [])]
+    muon = torch.optim.Muon(decayed, lr=learning_rate, momentum=betas[0], adjust_lr_fn="match_rms_adamw")
+    return [muon, *([torch.optim.AdamW(plain, lr=learning_rate, betas=betas, eps=epsilon)] if plain else [])]
+
+
+def _groups(
+    parameters: Mapping[str, nn.Parameter], *, learning_rate: float, weight_decay: float, lora_plus: float
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Groups of matrices and of all else; with LoRA+ the B factors, which PEFT calls so, are groups of their own."""
+    split: dict[tuple[bool, float], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        ratio = lora_plus if ".lora_B." in name or ".lora_embedding_B." in name else 1.0
+        split.setdefault((parameter.ndim >= 2, ratio), []).append(parameter)
+    # Those at the plain rate come first: theirs is the one that is logged.
+    ordered = sorted(split.items(), key=lambda entry: entry[0][1] != 1.0)
+    matrices, others = (
+        [
+            {"params": members, "weight_decay": decay, "peak": ratio * learning_rate, "lr": ratio * learning_rate}
+            for (is_matrix, ratio), members in ordered
+            if is_matrix is wanted
+        ]
+        for wanted, decay in ((True, weight_decay), (False, 0.0))
+    )
+    return matrices, others
