@@ -22,7 +22,7 @@ from pennyweight.manifest import (
     file_digest,
     read_manifest,
     require_unaltered,
-    weight_files,
+    weight_files_of,
     write_manifest,
 )
 from pennyweight.predictor import Predictor, checked_texts
@@ -104,7 +104,9 @@ class Classifier(Predictor):
     def tokenise(self, texts: Sequence[str]) -> TokenTable:
         """Clean and tokenise texts, the first half of `logits`; InputError where one of the texts is none."""
         cleaned = [clean(text, self.manifest.text.cleaning) for text in checked_texts(texts)]
-        return tokenise(cleaned, self._tokenizer, max_length=self.manifest.text.max_length)
+        text = self.manifest.text
+        count, overlap = (1, 0) if text.windows is None else (text.windows.count, text.windows.overlap)
+        return tokenise(cleaned, self._tokenizer, max_length=text.max_length, windows=count, overlap=overlap)
 
     def logits_of(self, table: TokenTable) -> np.ndarray:
         """Compute the second half of `logits`, from what `tokenise` made; fp32 [texts, classes]."""
@@ -141,6 +143,7 @@ def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine
         classes=len(manifest.labels),
         pooling=manifest.head.pooling or "mean",
         rank=manifest.head.rank,
+        windows=manifest.text.windows and manifest.text.windows.pooling,
     )
     folded = fold(open_network(files, machine, folder=folder, head=head, hidden=manifest.backbone.hidden_size))
     return quantise(folded) if int8 else folded
@@ -183,11 +186,12 @@ def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manif
 
     metadata = {"format": "pt"}
     write_bytes(folder / ADAPTERS, save(network.adapter_tensors(), metadata=metadata))
-    if network.head is not None:
-        write_bytes(folder / HEAD, save(network.head_tensors(), metadata=metadata))
+    beside_peft = network.head_tensors()
+    if beside_peft:
+        write_bytes(folder / HEAD, save(beside_peft, metadata=metadata))
     base = manifest.backbone.hub_id or manifest.backbone.name
     write_text(folder / ADAPTER_CONFIG, network.adapter_config(base_model=base))
-    files = {name: file_digest(folder / name) for name in weight_files(manifest.head.kind)}
+    files = {name: file_digest(folder / name) for name in weight_files_of(manifest)}
     complete = manifest.model_copy(update={"files": files})
     write_text(folder / "README.md", model_card(complete))
     write_manifest(folder, complete)

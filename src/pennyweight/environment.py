@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import platform
+import re
 import subprocess
+import sys
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 PACKAGES = ("pennyweight", "torch", "transformers", "peft", "accelerate", "tokenizers", "datasets", "numpy")
@@ -27,3 +30,16 @@ def git_state() -> dict[str, Any] | None:
     if commit.returncode != 0 or status.returncode != 0:
         return None
     return {"commit": commit.stdout.strip(), "dirty": bool(status.stdout.strip())}
+
+
+def peak_resident_bytes() -> int | None:
+    """Most memory that this process has held at a time, in bytes; none where the system does not say."""
+    status = Path("/proc/self/status")
+    if status.exists():  # getrusage counts what a process's parent held when it started it, too
+        peak = re.search(r"^VmHWM:\s*(\d+) kB$", status.read_text(encoding="ascii", errors="replace"), re.MULTILINE)
+        return int(peak[1]) * 1024 if peak else None
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

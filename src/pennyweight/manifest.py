@@ -11,9 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pennyweight.errors import InputError
 from pennyweight.files import write_json, write_text
-from pennyweight.recipe import Attention, CleaningStep, HeadKind, Pooling, Precision
+from pennyweight.recipe import Attention, CleaningStep, HeadKind, Pooling, Precision, WindowPooling, most_overlap
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "classifier.json"
 ADAPTERS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
@@ -60,6 +60,16 @@ class HeadRecord(_Part):
         return self
 
 
+class WindowsRecord(_Part):
+    """How a long text is read in several windows."""
+
+    count: int = Field(ge=2)
+    """Most windows of one text."""
+    overlap: int = Field(ge=0)
+    """Tokens that neighbouring windows have in common."""
+    pooling: WindowPooling
+
+
 class TextRecord(_Part):
     """How a text becomes tokens, and in which columns texts and labels were found."""
 
@@ -69,6 +79,14 @@ class TextRecord(_Part):
     cleaning: tuple[CleaningStep, ...]
     max_length: int = Field(ge=4, le=8192)
     add_prefix_space: bool
+    windows: WindowsRecord | None = None
+    """None: a text is one window, as all were before format 2."""
+
+    @model_validator(mode="after")
+    def _overlap_leaves_room(self) -> Self:
+        if self.windows is not None and self.windows.overlap > most_overlap(self.max_length):
+            raise ValueError(f"windows of {self.max_length} tokens cannot overlap by {self.windows.overlap}")
+        return self
 
 
 class Int8Record(_Part):
@@ -133,9 +151,21 @@ class Manifest(_Part):
         return files
 
 
-def weight_files(head: HeadKind) -> tuple[str, ...]:
-    """Names of the files that ``files`` must give the digests of: PEFT saves a stock head with the adapters."""
-    return (ADAPTERS, ADAPTER_CONFIG) if head == "stock" else (ADAPTERS, ADAPTER_CONFIG, HEAD)
+def weight_files(head: HeadKind, windows: WindowPooling | None = None) -> tuple[str, ...]:
+    """Names of the files that ``files`` must give the digests of: PEFT saves a stock head with the adapters.
+
+    Args:
+        head: kind of the head.
+        windows: how windows are pooled, where texts have several; attention has weights of its own.
+    """
+    beside_peft = head != "stock" or windows == "attention"
+    return (ADAPTERS, ADAPTER_CONFIG, *([HEAD] if beside_peft else []))
+
+
+def weight_files_of(manifest: Manifest) -> tuple[str, ...]:
+    """`weight_files` of a classifier."""
+    windows = manifest.text.windows
+    return weight_files(manifest.head.kind, windows and windows.pooling)
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -172,7 +202,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{path}: {key}{reason[:1].lower()}{reason[1:]}; the file was altered, restore it from a copy"
         ) from None
-    for name in weight_files(manifest.head.kind):
+    for name in weight_files_of(manifest):
         if name not in manifest.files:
             raise InputError(
                 f"{path}: files: the digest of {name} is not among them; the file was altered, restore it from a copy"

@@ -17,6 +17,11 @@ PAD, CLS, SEP = 0, 1, 2
 
 @pytest.fixture(scope="module")
 def tokenizer():
+    return word_tokenizer()
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    """Fifty words, w0 to w49, each a token."""
     words = {"[PAD]": PAD, "[CLS]": CLS, "[SEP]": SEP, "[UNK]": 3} | {f"w{number}": number + 4 for number in range(50)}
     backend = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
     backend.pre_tokenizer = pre_tokenizers.Whitespace()

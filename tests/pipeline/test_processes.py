@@ -22,12 +22,18 @@ from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe_files import build_recipe
 
 
-@pytest.mark.parametrize("targets", ["all-linear", ["query@1:", "value@1:"]])
-def test_two_processes_are_one(targets, tiny_roberta, small_csv, tmp_path):
-    """Batches of 5 over 72 items: the last batch of an epoch is short, and the processes' shares differ."""
+@pytest.mark.parametrize(("targets", "windows"), [("all-linear", 1), (["query@1:", "value@1:"], 4)])
+def test_two_processes_are_one(targets, windows, tiny_roberta, small_csv, tmp_path):
+    """Batches of 5 over 72 items: the last batch of an epoch is short, and the processes' shares differ.
+
+    With windows a process may have a batch in which no text has two, and the query that weighs them no say.
+    """
     table = table_of(tiny_roberta, small_csv, epochs=2, batch_size=5)
     table["adapters"]["targets"] = targets
     table["training"] |= {"accumulation": 2, "learning_rate": 1e-3, "metric": "loss"}
+    if windows > 1:
+        table["text"]["max_length"] = 24
+        table["windows"] = {"count": windows, "overlap": 4, "pooling": "attention"}
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(as_toml(table))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]

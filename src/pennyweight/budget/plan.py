@@ -49,6 +49,8 @@ class Plan:
     work: Work
     largest_rank: int | None
     """Largest uniform rank for the same matrices and head that fits the budget; none where not even rank 1 does."""
+    windows: int = 0
+    """Trainable parameters of the query that weighs a text's windows."""
 
     def __post_init__(self) -> None:
         assert sum(self.groups.values()) == self.trainable
@@ -61,12 +63,13 @@ class Plan:
     @property
     def trainable(self) -> int:
         """Trainable parameters in all; what is built must have exactly as many."""
-        return self.adapters + self.head
+        return self.adapters + self.head + self.windows
 
     @property
     def groups(self) -> dict[str, int]:
-        """Trainable parameters by group; the groups sum to the whole."""
-        return {"adapters": self.adapters, "head": self.head}
+        """Trainable parameters by group, `windows` only where it has any; the groups sum to the whole."""
+        windows = {"windows": self.windows} if self.windows else {}
+        return {"adapters": self.adapters, "head": self.head, **windows}
 
     @property
     def within_budget(self) -> bool:

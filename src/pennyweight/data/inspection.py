@@ -30,7 +30,7 @@ class Inspection:
     length_quantiles: dict[str, int]
     """Quantiles of the untruncated lengths, in tokens: min, 5%, 25%, 50%, 75%, 95%, 99%, max."""
     max_length: int
-    """Longest input, in tokens; what is longer is cut."""
+    """Longest text that is read whole, in tokens; what is longer is cut."""
     truncated: int
     """Items longer than `max_length`."""
     duplicates: int
@@ -47,6 +47,8 @@ class Inspection:
     """First rows whose text has several labels."""
     leaked_rows: tuple[int, ...]
     """First rows that occur in the evaluation data."""
+    windows_per_text: dict[str, float] | None = None
+    """Mean, median, 95 % quantile and most windows of a text, by these names; none: every text is one."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""
@@ -59,6 +61,9 @@ class Inspection:
             f"{self.items} items in {len(self.class_counts)} classes: {_class_list(self.class_counts)}",
             f"tokens per text: median {quantiles['50%']}, 95 % up to {quantiles['95%']}, longest {quantiles['max']}",
         ]
+        if self.windows_per_text is not None:
+            numbers = ", ".join(f"{name} {number:.3g}" for name, number in self.windows_per_text.items())
+            lines.append(f"windows per text: {numbers}")
         troubles = (
             (self.truncated, f"longer than {self.max_length} tokens, cut there", self.truncated_rows),
             (self.duplicates, "repeating an earlier item (same text, same label)", self.duplicate_rows),
@@ -80,6 +85,7 @@ def inspect(
     max_length: int,
     rows: Sequence[int] | None = None,
     leaks: NDArray[np.integer[Any]] | None = None,
+    windows: NDArray[np.integer[Any]] | None = None,
 ) -> Inspection:
     """Look through the items of a source.
 
@@ -90,9 +96,10 @@ def inspect(
         labels: class indices, [items].
         label_names: names in index order.
         token_lengths: untruncated length of each text in tokens (`TokenTable.full_lengths`), [items].
-        max_length: longest input in tokens, special tokens included.
+        max_length: longest text that is read whole, in tokens, special tokens included.
         rows: row number of each item; none: numbered from 1.
         leaks: indices of the items that occur in the evaluation data, from `find_leaks`; none: not looked for.
+        windows: windows of each text, [items]; none: one each.
 
     Raises:
         ValueError: the arguments differ in length.
@@ -125,7 +132,13 @@ def inspect(
         duplicate_rows=first(duplicate),
         conflicting_rows=first(conflicting),
         leaked_rows=first(leaked),
+        windows_per_text=None if windows is None else _windows_per_text(windows),
     )
+
+
+def _windows_per_text(windows: NDArray[np.integer[Any]]) -> dict[str, float]:
+    middle, high = np.quantile(windows, [0.5, 0.95], method="nearest").tolist()
+    return {"mean": round(float(windows.mean()), 3), "median": middle, "95 % up to": high, "most": int(windows.max())}
 
 
 def find_leaks(train_texts: Iterable[str], evaluation_texts: Iterable[str]) -> NDArray[np.int64]:

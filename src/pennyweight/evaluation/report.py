@@ -191,7 +191,7 @@ def _shares(plan: Mapping[str, Any]) -> dict[str, Any]:
     """Head, adapters and what is left of the budget, with their widths in a bar in per cent."""
     budget = plan.get("budget") or plan["trainable"]
     whole = max(budget, plan["trainable"], 1)
-    parts = [(name, plan["groups"][name], name) for name in ("adapters", "head")]
+    parts = [(name, plan["groups"][name], name) for name in plan["groups"]]
     parts.append(("unused", max(0, budget - plan["trainable"]), "free"))
     return {
         "used": plan["trainable"] / max(budget, 1),
@@ -236,7 +236,12 @@ def _inspection(data: Mapping[str, Any]) -> dict[str, Any]:
 
 def _rows(mapping: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Keys and values in words; nested values on one line, and nothing for what is None or empty."""
-    rows = ((key.replace("_", " "), _words(value)) for key, value in mapping.items())
+    rows = [
+        (key.removesuffix("_bytes").replace("_", " "), _bytes(value))
+        if key.endswith("_bytes") and isinstance(value, int)
+        else (key.replace("_", " "), _words(value))
+        for key, value in mapping.items()
+    ]
     return [(key, words) for key, words in rows if words]
 
 

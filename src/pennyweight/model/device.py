@@ -119,6 +119,11 @@ def has_matrix_unit() -> bool:
     return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
+def peak_device_bytes(device: torch.device) -> int | None:
+    """Most memory that tensors of this process took on a CUDA device at a time, in bytes; none elsewhere."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
+
+
 def _devices() -> str:
     best = best_device().type
     return "give cpu, or nothing at all" if best == "cpu" else f"give cpu or {best}, or nothing at all"

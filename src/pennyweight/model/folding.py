@@ -31,5 +31,6 @@ def fold(network: Network) -> Network:
     encoder = encoder.merge_and_unload(safe_merge=False)
     encoder.requires_grad_(False)
     prepack(encoder)
-    folded = Network(encoder, copy.deepcopy(network.head), shape=network.shape, machine=network.machine)
+    head, windows = copy.deepcopy(network.head), copy.deepcopy(network.windows)
+    folded = Network(encoder, head, shape=network.shape, machine=network.machine, windows=windows)
     return folded.requires_grad_(False).eval()

@@ -30,7 +30,7 @@ def compute_logits(
         table: tokenised texts.
         batch_size: most texts per forward pass; texts of similar length go together.
         pad_id: token number that fills the gaps.
-        prefix: what the frozen layers make of the texts of ``table``, in its order; none: that is computed too.
+        prefix: what the frozen layers make of the rows of ``table``, in its order; none: that is computed too.
         part: which of several processes this is; it computes every ``parts``-th batch and leaves the others 0, so
             that the sum over processes is the whole.
         parts: number of processes.
@@ -67,12 +67,11 @@ def _compute(
     device = network.machine.device
     part, parts = share
     with torch.inference_mode():
-        for indices in sequential_batches(table.lengths(), batch_size=batch_size)[part::parts]:
+        batches = sequential_batches(table.widths(), batch_size=batch_size, rows=table.windows())
+        for indices in batches[part::parts]:
             batch = collate(table, indices, pad_id=pad_id)
-            width = batch["input_ids"].shape[1]
-            hidden = None if prefix is None else prefix.gather(indices, length=width)
-            if hidden is not None:
-                batch = {"attention_mask": batch["attention_mask"], "prefix": hidden}
+            if prefix is not None:
+                batch = prefix.put_in(batch, table.rows(indices))
             output = forward(**{name: tensor.to(device) for name, tensor in batch.items()})
             out[indices] = output.cpu().numpy()
     network.train(was_training)

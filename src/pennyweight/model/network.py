@@ -21,7 +21,8 @@ from pennyweight.model.device import Machine
 from pennyweight.model.heads import make_head
 from pennyweight.model.layout import Layout, Padded, pack
 from pennyweight.model.prepacking import prepack
-from pennyweight.model.stack import Stack, cut_open
+from pennyweight.model.stack import FAMILY, Stack, cut_open
+from pennyweight.model.windows import WindowPooling, WindowPoolingKind
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class HeadShape:
     """Of no meaning for a stock head."""
     rank: int | None = None
     dropout: float | None = None
+    windows: WindowPoolingKind | None = None
+    """How the vectors of a text's windows become one; none: a text is one window."""
 
     @property
     def stock_classes(self) -> int | None:
@@ -42,11 +45,20 @@ class HeadShape:
 
 
 class Network(nn.Module):
-    """Frozen encoder in the compute dtype, adapters and head in fp32."""
+    """Frozen encoder in the compute dtype; adapters, the pooling of windows and the head in fp32."""
 
-    def __init__(self, encoder: Any, head: nn.Module | None, *, shape: HeadShape, machine: Machine) -> None:
+    def __init__(
+        self,
+        encoder: Any,
+        head: nn.Module | None,
+        *,
+        shape: HeadShape,
+        machine: Machine,
+        windows: WindowPooling | None = None,
+    ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.windows = windows
         self.head = head
         self.shape = shape
         self.machine = machine
@@ -55,13 +67,21 @@ class Network(nn.Module):
         self.frozen_layers = 0 if self.stack is None else self.stack.lowest_trained()
         """Layers below the lowest trained one, as it was built."""
 
-    def forward(self, attention_mask: Tensor, input_ids: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        prefix: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
         """Logits of a batch, of its tokens or of what the frozen layers below the adapters made of them.
 
         Args:
-            attention_mask: 1 for tokens, 0 for padding, [batch, length].
-            input_ids: token numbers, [batch, length].
-            prefix: instead of these, the input of the lowest trained layer, [batch, length, hidden].
+            attention_mask: 1 for tokens, 0 for padding, [rows, length]; a text is one row, or several windows.
+            input_ids: token numbers, [rows, length].
+            prefix: instead of these, the input of the lowest trained layer, [rows, length, hidden].
+            starts: number of each text's first row, and the end of the last, int64 [batch + 1]; none: every text is
+                one row.
 
         Returns:
             [batch, classes], fp32.
@@ -69,14 +89,29 @@ class Network(nn.Module):
         if self.stack is None and self.head is None:
             assert input_ids is not None
             return self._whole(input_ids, attention_mask).logits.float()  # type: ignore[no-any-return]
-        return self.classify(self.features(attention_mask, input_ids, prefix))
+        return self.classify(self.features(attention_mask, input_ids, prefix, starts))
 
-    def features(self, attention_mask: Tensor, input_ids: Tensor | None = None, prefix: Tensor | None = None) -> Tensor:
+    def features(
+        self,
+        attention_mask: Tensor,
+        input_ids: Tensor | None = None,
+        prefix: Tensor | None = None,
+        starts: Tensor | None = None,
+    ) -> Tensor:
         """The vector that stands for each text, before the head: fp32 [batch, hidden]; arguments as of `forward`.
 
         Raises:
             InputError: a stock head, of an architecture that is not cut open, pools by itself.
         """
+        vectors = self._row_vectors(attention_mask, input_ids, prefix)
+        if self.windows is not None:
+            return self.windows(vectors, starts)  # type: ignore[no-any-return]
+        if starts is not None:
+            raise ValueError("texts of several windows need a network that pools windows")
+        return vectors
+
+    def _row_vectors(self, attention_mask: Tensor, input_ids: Tensor | None, prefix: Tensor | None) -> Tensor:
+        """The vector that stands for each row, fp32 [rows, hidden]; raises as `features` does."""
         if self.stack is None:
             if self.head is None:
                 kind = self.encoder.get_base_model().config.model_type
@@ -173,10 +208,28 @@ class Network(nn.Module):
         return json.dumps(content, indent=2, sort_keys=True) + "\n"
 
     def head_tensors(self) -> dict[str, Tensor]:
-        """What goes into ``head.safetensors``; empty where PEFT saves the head."""
-        if self.head is None:
-            return {}
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in self.head.state_dict().items()}
+        """What goes into ``head.safetensors``: what is trained beside what PEFT saves; may be empty."""
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in self._beside_peft().items()}
+
+    def open_head(self, path: Path) -> None:
+        """Read what `head_tensors` gave, where that is anything, from a file.
+
+        Raises:
+            InputError: the file is missing or damaged, or is not of a network such as this.
+        """
+        own = self._beside_peft()
+        if not own:
+            return
+        tensors = read_tensors(path)
+        require_same_shapes(tensors, own, path)
+        for name, tensor in own.items():
+            tensor.copy_(tensors[name])
+
+    def _beside_peft(self) -> dict[str, Tensor]:
+        """The head's tensors by their own names, those of the pooling of windows behind ``windows.``; not copies."""
+        head = {} if self.head is None else self.head.state_dict()
+        windows = {} if self.windows is None else self.windows.state_dict(prefix="windows.")
+        return {**head, **windows}
 
 
 def build_network(
@@ -213,7 +266,16 @@ def build_network(
             head.kind, hidden=architecture.hidden, classes=head.classes, rank=head.rank, dropout=head.dropout or 0.0
         )
     )
-    return Network(encoder, own_head, shape=head, machine=machine).to(machine.device)
+    windows = _window_pooling(head, model)
+    if windows is not None and stock and architecture.model_type not in FAMILY:
+        raise InputError(
+            f"windows.count: the stock head of a {architecture.model_type} pools by itself; take head.kind = 'linear'"
+        )
+    return Network(encoder, own_head, shape=head, machine=machine, windows=windows).to(machine.device)
+
+
+def _window_pooling(head: HeadShape, model: Any) -> WindowPooling | None:
+    return None if head.windows is None else WindowPooling(head.windows, hidden=model.config.hidden_size)
 
 
 def open_network(files: BackboneFiles, machine: Machine, *, folder: Path, head: HeadShape, hidden: int) -> Network:
@@ -227,9 +289,6 @@ def open_network(files: BackboneFiles, machine: Machine, *, folder: Path, head: 
     own_head = None
     if head.kind != "stock":
         own_head = make_head(head.kind, hidden=hidden, classes=head.classes, rank=head.rank, dropout=0.0)
-        path = folder / "head.safetensors"
-        tensors = read_tensors(path)
-        require_same_shapes(tensors, own_head.state_dict(), path)
-        own_head.load_state_dict(tensors)
-    network = Network(encoder, own_head, shape=head, machine=machine).to(machine.device)
-    return network.requires_grad_(False).eval()
+    network = Network(encoder, own_head, shape=head, machine=machine, windows=_window_pooling(head, model))
+    network.requires_grad_(False).open_head(folder / "head.safetensors")
+    return network.to(machine.device).eval()

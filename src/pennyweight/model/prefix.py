@@ -75,6 +75,18 @@ class Prefix:
             return None
         return torch.from_numpy(rows).view(self.dtype)
 
+    def put_in(self, batch: dict[str, Tensor], indices: NDArray[np.int64]) -> dict[str, Tensor]:
+        """A batch with the prefix of its rows in place of their tokens; as it is where that cannot be read.
+
+        Args:
+            batch: what `collate` made.
+            indices: the texts that its rows are of.
+        """
+        hidden = self.gather(indices, length=batch["input_ids"].shape[1])
+        if hidden is None:
+            return batch
+        return {**{name: tensor for name, tensor in batch.items() if name != "input_ids"}, "prefix": hidden}
+
     @property
     def bytes(self) -> int:
         """What the chunks take on disk."""
@@ -96,7 +108,7 @@ def open_prefix(
     Args:
         network: the network to be trained; its frozen layers draw no dropout.
         files: what identifies the backbone.
-        table: tokenised texts.
+        table: tokenised texts of one row each; of windows, `TokenTable.unrolled`.
         pad_id: token number that fills the gaps.
         cache: where the chunks are kept, by the digests of weights and tokens.
         progress: told the number of texts done, after each batch that is computed; what it raises ends the work, and

@@ -158,7 +158,8 @@ def quantise(network: Network) -> Network:
                 layer.output.dense = nn.Identity()
     for parent, name, linear in list(_linears(base)):
         setattr(parent, name, Int8Linear(linear))
-    return Network(encoder, network.head, shape=network.shape, machine=network.machine).eval()
+    whole = Network(encoder, network.head, shape=network.shape, machine=network.machine, windows=network.windows)
+    return whole.eval()
 
 
 def is_quantised(network: Network) -> bool:

@@ -45,10 +45,12 @@ def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: in
         rank=recipe.head.rank,
         stock=architecture.stock_head,
     )
+    attends = recipe.windows.count > 1 and recipe.windows.pooling == "attention"
+    windows = architecture.hidden if attends else 0
     budget = recipe.budget.parameters
     rank = adapters.rank
     if rank == "fill":
-        rank = fill_rank(targets, budget=budget, head=head, fixed_ranks=ranks)
+        rank = fill_rank(targets, budget=budget, head=head + windows, fixed_ranks=ranks)
     planned = assign_ranks(targets, rank=rank, alpha=adapters.alpha, rank_by_name=ranks, alpha_by_name=alphas)
     return Plan(
         backbone=recipe.backbone.name,
@@ -63,7 +65,8 @@ def plan_architecture(recipe: Recipe, architecture: Architecture, *, classes: in
             length=recipe.text.max_length,
             repeats=architecture.repeats,
         ),
-        largest_rank=largest_uniform_rank(targets, room=budget - head, fixed_ranks=ranks),
+        largest_rank=largest_uniform_rank(targets, room=budget - head - windows, fixed_ranks=ranks),
+        windows=windows,
     )
 
 

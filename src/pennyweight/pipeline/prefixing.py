@@ -29,7 +29,7 @@ def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:
         return
     what = f"computing {frozen} frozen layers once"
     with stop_requests() as requested:
-        with bench.accelerator.main_process_first(), speaker.bar(what, len(bench.table)) as bar:
+        with bench.accelerator.main_process_first(), speaker.bar(what, len(bench.table.unrolled())) as bar:
 
             def progress(done: int) -> None:
                 bar.update(done, "")
@@ -59,7 +59,7 @@ def _open_prefix(bench: Workbench, cache: Cache, speaker: Speaker, progress: Cal
     return open_prefix(
         bench.network,
         bench.files,
-        bench.table,
+        bench.table.unrolled(),
         pad_id=bench.tokenizer.pad_token_id,
         cache=cache,
         progress=progress,

@@ -16,7 +16,7 @@ from pennyweight.budget.shapes import Architecture, read_architecture
 from pennyweight.cache import default_cache
 from pennyweight.classifier import Classifier, save_classifier
 from pennyweight.console import Speaker
-from pennyweight.data.batches import TokenTable
+from pennyweight.data.batches import longest_whole
 from pennyweight.data.inspection import Inspection, inspect
 from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
@@ -29,11 +29,11 @@ from pennyweight.pipeline.judging import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.prefixing import keep_prefix
-from pennyweight.pipeline.preparation import Collected, collect
+from pennyweight.pipeline.preparation import collect
 from pennyweight.pipeline.self_training import self_train
 from pennyweight.pipeline.teachers import Teacher, teachers_of
 from pennyweight.pipeline.teaching import teach
-from pennyweight.pipeline.unpacking import describe_run, draft_manifest
+from pennyweight.pipeline.unpacking import cutting_of, describe_run, draft_manifest
 from pennyweight.pipeline.workbench import Workbench, machine_for, set_up
 from pennyweight.recipe import Recipe
 from pennyweight.training.fit import CHECKPOINT, LOG, Fitted
@@ -66,7 +66,7 @@ class Run:
             machine=self.machine,
             cache=cache,
         )
-        inspection = self._inspect(collected, bench.table)
+        inspection = self._inspect(bench)
         if gathered is not None:
             self.speaker.say(f"data: {gathered.line()}")
         with self._folder_held(bench, teachers):
@@ -125,16 +125,18 @@ class Run:
             )
         write_json(path, {**begun, "prefix": kept})
 
-    def _inspect(self, collected: Collected, table: TokenTable) -> Inspection:
-        own = collected.labelled
+    def _inspect(self, bench: Workbench) -> Inspection:
+        collected, table, own = bench.collected, bench.table, bench.collected.labelled
+        windows = table.windows()
         inspection = inspect(
             collected.cleaned[:own],
             collected.labels[:own],
             collected.label_names,
             token_lengths=table.full_lengths[:own],
-            max_length=self.recipe.text.max_length,
+            max_length=longest_whole(bench.tokenizer, **cutting_of(self.recipe)._asdict()),
             rows=collected.rows[:own].tolist(),
             leaks=collected.leaked,
+            windows=None if windows is None else windows[:own],
         )
         for line in inspection.lines():
             self.speaker.say(f"data: {line}")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pennyweight.budget.backbones import ALIASES, is_folder
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
-from pennyweight.environment import git_state, versions
-from pennyweight.manifest import BackboneRecord, HeadRecord, Manifest, TextRecord
+from pennyweight.environment import git_state, peak_resident_bytes, versions
+from pennyweight.manifest import BackboneRecord, HeadRecord, Manifest, TextRecord, WindowsRecord
 from pennyweight.model.backbone import BackboneFiles
-from pennyweight.model.device import Machine
+from pennyweight.model.device import Machine, peak_device_bytes
 from pennyweight.model.network import HeadShape
 from pennyweight.recipe import Pooling, Recipe
 from pennyweight.training.distillation import SOFT_TARGETS, distilled
@@ -75,8 +75,26 @@ def head_of(recipe: Recipe, *, classes: int) -> HeadShape:
     """Which head, and its sizes."""
     head = recipe.head
     return HeadShape(
-        kind=head.kind, classes=classes, pooling=pooling_of(recipe) or "cls", rank=head.rank, dropout=head.dropout
+        kind=head.kind,
+        classes=classes,
+        pooling=pooling_of(recipe) or "cls",
+        rank=head.rank,
+        dropout=head.dropout,
+        windows=recipe.windows.pooling if recipe.windows.count > 1 else None,
     )
+
+
+class Cutting(NamedTuple):
+    """How texts are cut into rows of tokens: what `tokenise` takes."""
+
+    max_length: int
+    windows: int
+    overlap: int
+
+
+def cutting_of(recipe: Recipe) -> Cutting:
+    """How texts are cut."""
+    return Cutting(recipe.text.max_length, recipe.windows.count, recipe.windows.overlap)
 
 
 def pooling_of(recipe: Recipe) -> Pooling | None:
@@ -85,7 +103,7 @@ def pooling_of(recipe: Recipe) -> Pooling | None:
 
 
 def describe_run(fitted: Fitted, machine: Machine, *, processes: int) -> dict[str, Any]:
-    """Versions, machine, seconds and git state of a training run."""
+    """Versions, machine, seconds, peak memory of this process so far, and git state of a training run."""
     return {
         "versions": versions(),
         "machine": machine.line(),
@@ -95,8 +113,17 @@ def describe_run(fitted: Fitted, machine: Machine, *, processes: int) -> dict[st
         "best_step": fitted.best_step,
         "stopped_early": fitted.stopped_early,
         "training_seconds": round(fitted.seconds, 2),
+        "peak_resident_bytes": peak_resident_bytes(),
+        "peak_device_bytes": peak_device_bytes(machine.device),
         "git": git_state(),
     }
+
+
+def _windows_record(recipe: Recipe) -> WindowsRecord | None:
+    windows = recipe.windows
+    if windows.count == 1:
+        return None
+    return WindowsRecord(count=windows.count, overlap=windows.overlap, pooling=windows.pooling)
 
 
 def draft_manifest(
@@ -134,6 +161,7 @@ def draft_manifest(
             cleaning=recipe.text.cleaning,
             max_length=recipe.text.max_length,
             add_prefix_space=recipe.text.add_prefix_space,
+            windows=_windows_record(recipe),
         ),
         temperature=temperature,
         batch_size=recipe.evaluation.batch_size,

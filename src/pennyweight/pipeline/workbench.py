@@ -25,7 +25,7 @@ from pennyweight.model.network import Network, build_network
 from pennyweight.model.prefix import Prefix, forget_orders
 from pennyweight.model.stack import FAMILY
 from pennyweight.pipeline.preparation import Collected
-from pennyweight.pipeline.unpacking import conduct_of, course_of, forward_tokens_of, head_of, objective_of
+from pennyweight.pipeline.unpacking import conduct_of, course_of, cutting_of, forward_tokens_of, head_of, objective_of
 from pennyweight.recipe import Recipe
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
@@ -48,7 +48,7 @@ class Workbench:
     build: Callable[[int], Network]
     """Makes an untrained network like that one from a seed."""
     prefix: Prefix | None = field(default=None)
-    """What the frozen layers make of all collected items, where that is kept."""
+    """What the frozen layers make of all rows of `table`, where that is kept."""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     """What else the objective wants to know of every collected item, by name, each [items, …]."""
     prepared: Any = field(default=None)
@@ -95,7 +95,7 @@ class Workbench:
             pad_id=self.tokenizer.pad_token_id,
             length=text.max_length if text.padding == "fixed" else None,
             device=self.accelerator.device,
-            prefix=self.prefix and self.prefix.take(items),
+            prefix=self.prefix and self.prefix.take(self.table.rows(items)),
             forward_tokens=forward_tokens_of(self.recipe),
             process=self.accelerator.process_index,
             processes=self.accelerator.num_processes,
@@ -173,7 +173,7 @@ class Workbench:
             self.table.take(items),
             batch_size=self.recipe.evaluation.batch_size,
             pad_id=self.tokenizer.pad_token_id,
-            prefix=self.prefix and self.prefix.take(items),
+            prefix=self.prefix and self.prefix.take(self.table.rows(items)),
             part=self.accelerator.process_index,
             parts=self.accelerator.num_processes,
         )
@@ -224,7 +224,7 @@ def set_up(
 
     files = find_backbone(recipe.backbone.name, revision=recipe.backbone.revision)
     tokenizer = load_tokenizer(files, add_prefix_space=recipe.text.add_prefix_space)
-    table = tokenise_cached(collected.cleaned, tokenizer, max_length=recipe.text.max_length, cache=cache)
+    table = tokenise_cached(collected.cleaned, tokenizer, **cutting_of(recipe)._asdict(), cache=cache)
 
     def build(seed: int) -> Network:
         torch.manual_seed(seed)

@@ -21,8 +21,9 @@ from pennyweight.recipe.fields import (
     Precision,
     ScheduleName,
     Section,
+    WindowPooling,
 )
-from pennyweight.recipe.inputs import Data, Text
+from pennyweight.recipe.inputs import Data, Text, Windows, most_overlap
 from pennyweight.recipe.learning import Evaluation, Objective, Training
 from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
 from pennyweight.recipe.teaching import Teachers, Unlabelled
@@ -50,6 +51,9 @@ __all__ = [
     "Text",
     "Training",
     "Unlabelled",
+    "WindowPooling",
+    "Windows",
+    "most_overlap",
 ]
 
 
@@ -59,6 +63,7 @@ class Recipe(Section):
     backbone: Backbone = Backbone()
     data: Data = Data()
     text: Text = Text()
+    windows: Windows = Windows()
     budget: Budget = Budget()
     adapters: Adapters = Adapters()
     head: Head = Head()
@@ -67,6 +72,16 @@ class Recipe(Section):
     teachers: Teachers = Teachers()
     unlabelled: Unlabelled = Unlabelled()
     evaluation: Evaluation = Evaluation()
+
+    @model_validator(mode="after")
+    def _windows_advance(self) -> Self:
+        most = most_overlap(self.text.max_length)
+        if self.windows.count > 1 and self.windows.overlap > most:
+            raise ValueError(
+                f"windows.overlap = {self.windows.overlap}: windows of text.max_length = {self.text.max_length} tokens "
+                f"may share {most} at most"
+            )
+        return self
 
     @model_validator(mode="after")
     def _needs_validation(self) -> Self:

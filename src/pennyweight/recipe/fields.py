@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat,
 CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase"]
 HeadKind = Literal["stock", "linear", "low-rank"]
 Pooling = Literal["cls", "mean"]
+WindowPooling = Literal["mean", "max", "attention"]
 Precision = Literal["auto", "fp32", "bf16"]
 Attention = Literal["auto", "plain", "packed", "sdpa", "eager"]
 OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from pennyweight.recipe.fields import (
     CleaningStep,
@@ -14,6 +14,7 @@ from pennyweight.recipe.fields import (
     Positive,
     Probability,
     Section,
+    WindowPooling,
     checked_label_names,
 )
 
@@ -56,3 +57,25 @@ class Text(Section):
     """`sorted`: batches of items of similar length, in random order; `shuffled`: plain random batches."""
     add_prefix_space: StrictBool = False
     """Tokenise the first word as if a space stood before it (byte-level BPE tokenizers such as RoBERTa's)."""
+
+
+class Windows(Section):
+    """Long texts in several overlapping windows, each as long as `text.max_length` and read by itself."""
+
+    count: Annotated[StrictInt, Field(ge=1, le=256)] = 1
+    """Most windows of one text; what lies behind the last is cut off. 1: texts are cut at `text.max_length`."""
+    overlap: Annotated[StrictInt, Field(ge=0)] = 32
+    """Tokens that neighbouring windows have in common, special tokens not counted; at most half of a window."""
+    pooling: WindowPooling = "mean"
+    """How windows become one vector: their mean, the largest of each element, or weighted by a learned query."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        if self.count == 1 and self.pooling != "mean":
+            raise ValueError("windows.pooling has no meaning with windows.count = 1: raise windows.count")
+        return self
+
+
+def most_overlap(max_length: int) -> int:
+    """Most tokens that windows of ``max_length`` tokens may share: half of them, up to four special tokens left out."""
+    return (max_length - 4) // 2

@@ -13,7 +13,8 @@ class Batch:
     """This process's part of one batch."""
 
     inputs: Mapping[str, Tensor]
-    """Keyword arguments of the network, each [batch, length]."""
+    """Keyword arguments of the network, each [rows, length, …]: a text is one row, or several windows. ``starts``,
+    [batch + 1], then says which are whose; it is absent where every text is one row."""
     labels: Tensor
     """Class numbers, [batch]."""
     weight: float = 1.0

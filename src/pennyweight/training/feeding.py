@@ -60,10 +60,10 @@ class Feeder:
     """Class numbers, int64 [items]."""
     pad_id: int
     length: int | None
-    """Tokens that everything is padded to; none: the longest of each batch."""
+    """Tokens that every row is padded to; none: the longest of each batch."""
     device: torch.device
     prefix: Prefix | None = None
-    """What the frozen layers make of the texts, in the table's order; none: batches are of tokens."""
+    """What the frozen layers make of the table's rows, in its order; none: batches are of tokens."""
     forward_tokens: int = FORWARD_TOKENS
     """Most tokens of one forward pass, padding included; a larger batch is handed out in parts."""
     process: int = 0
@@ -96,15 +96,14 @@ class Feeder:
         share = indices[self.process :: self.processes]
         if not len(share):
             return [self._batch(indices[:1], weight=0.0)]
-        parts = split_by_tokens(share, self.table.lengths(), tokens=self.forward_tokens, width=self.length)
+        widths, rows = self.table.widths(), self.table.windows()
+        parts = split_by_tokens(share, widths, tokens=self.forward_tokens, width=self.length, rows=rows)
         return [self._batch(part, weight=1.0) for part in parts]
 
     def _batch(self, items: np.ndarray, *, weight: float) -> Batch:
         inputs = collate(self.table, items, pad_id=self.pad_id, length=self.length)
-        width = inputs["input_ids"].shape[1]
-        prefix = None if self.prefix is None else self.prefix.gather(items, length=width)
-        if prefix is not None:
-            inputs = {"attention_mask": inputs["attention_mask"], "prefix": prefix}
+        if self.prefix is not None:
+            inputs = self.prefix.put_in(inputs, self.table.rows(items))
         return Batch(
             inputs={name: tensor.to(self.device) for name, tensor in inputs.items()},
             labels=torch.from_numpy(self.labels[items]).to(self.device),
