@@ -21,15 +21,15 @@ def test_every_shipped_recipe_is_valid():
     """Found by a recursive glob whose count is asserted, so that none is passed over."""
     root = Path(str(resources.files("pennyweight")))
     found = sorted(root.rglob("*.toml"))
-    assert len(found) == 7
-    assert {path.stem for path in found} == {"quickstart", "ag-news", *SYSTEMS} == set(shipped_recipes())
+    assert len(found) == 8
+    assert {path.stem for path in found} == {"quickstart", "ag-news", "long-documents", *SYSTEMS} == set(shipped_recipes())
     for path in found:
         assert load_recipe(str(path)) == load_recipe(path.stem)
 
 
 def test_sections():
     learning = ["objective", "training", "teachers", "unlabelled", "evaluation"]
-    assert list(sections()) == ["backbone", "data", "text", "budget", "adapters", "head", *learning]
+    assert list(sections()) == ["backbone", "data", "text", "windows", "budget", "adapters", "head", *learning]
 
 
 @pytest.mark.parametrize("section", sections())

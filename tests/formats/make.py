@@ -42,6 +42,7 @@ def write(place: Path) -> None:
     source = write_csv(place / "small.csv", sentences())
     table = table_of(backbone, source, epochs=30)
     table["text"] |= {"cleaning": ["html", "newlines"], "max_length": 32}
+    table["windows"] = {"count": 3, "overlap": 6, "pooling": "attention"}
     table["adapters"] |= {"rank": 2, "rank_pattern": {"query": 1}, "alpha": 6}
     table["training"] |= {"learning_rate": 2e-2}
     classifier_folder = train_recipe(build_recipe(table), place / "classifier", cpu=True).folder

@@ -121,7 +121,7 @@ def test_a_step_each_way_at_full_size(name, count, full_size):
 
 
 def test_every_recipe_is_run_by_some_test():
-    assert {*SYSTEMS, "quickstart", "ag-news"} == set(shipped_recipes())
+    assert {*SYSTEMS, "quickstart", "ag-news", "long-documents"} == set(shipped_recipes())
 
 
 def test_quickstart_learns_the_starter_set(minilm, tmp_path):
@@ -169,3 +169,19 @@ def test_the_large_teacher_of_targeted_r12_fits_the_budget_that_it_is_given():
     recipe = load_recipe("targeted-r12", changes=["backbone.name=roberta-large", "budget.parameters=2000000"])
     adapters = {"targets": ["query", "value"], "rank": 8, "alpha": 32}
     assert plan_recipe(changed(recipe, {"adapters": adapters})).trainable == 1_840_132
+
+
+def test_long_documents_on_a_few_newsgroups(minilm, real_data, tmp_path):
+    """A hundred real documents, an epoch: texts of several windows, from the kept output of frozen layers."""
+    sections = {
+        "data": {"source": str(real_data / "newsgroups20" / "train.parquet"), "limit_per_class": 5},
+        "training": {"epochs": 1},
+    }
+    recipe = changed(load_recipe("long-documents"), sections)
+    outcome = train_quietly(recipe, tmp_path / "out")
+    assert outcome.plan.groups == {"adapters": 294_912, "head": 7_700, "windows": 384}
+    classifier = Classifier.load(tmp_path / "out", device="cpu")
+    tokens = classifier.tokenise(["the quay and the ship " * 200, "the quay"])
+    assert tokens.windows().tolist() == [4, 1]
+    assert tokens.full_lengths[0] > 416
+    assert set(classifier.predict(["the goalie left the ice"])) <= set(recipe.data.labels)
