@@ -22,7 +22,9 @@ def test_every_shipped_recipe_is_valid():
     root = Path(str(resources.files("pennyweight")))
     found = sorted(root.rglob("*.toml"))
     assert len(found) == 8
-    assert {path.stem for path in found} == {"quickstart", "ag-news", "long-documents", *SYSTEMS} == set(shipped_recipes())
+    assert (
+        {path.stem for path in found} == {"quickstart", "ag-news", "long-documents", *SYSTEMS} == set(shipped_recipes())
+    )
     for path in found:
         assert load_recipe(str(path)) == load_recipe(path.stem)
 

@@ -138,12 +138,13 @@ def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine
     from pennyweight.model.network import HeadShape, open_network
     from pennyweight.model.quantising import quantise
 
+    windows = manifest.text.windows
     head = HeadShape(
         kind=manifest.head.kind,
         classes=len(manifest.labels),
         pooling=manifest.head.pooling or "mean",
         rank=manifest.head.rank,
-        windows=manifest.text.windows and manifest.text.windows.pooling,
+        windows=None if windows is None else windows.pooling,
     )
     folded = fold(open_network(files, machine, folder=folder, head=head, hidden=manifest.backbone.hidden_size))
     return quantise(folded) if int8 else folded

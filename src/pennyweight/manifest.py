@@ -165,7 +165,7 @@ def weight_files(head: HeadKind, windows: WindowPooling | None = None) -> tuple[
 def weight_files_of(manifest: Manifest) -> tuple[str, ...]:
     """`weight_files` of a classifier."""
     windows = manifest.text.windows
-    return weight_files(manifest.head.kind, windows and windows.pooling)
+    return weight_files(manifest.head.kind, None if windows is None else windows.pooling)
 
 
 def read_manifest(folder: Path) -> Manifest:

@@ -12,7 +12,7 @@ from pennyweight.budget import known
 from pennyweight.budget.backbones import ALIASES, read_config
 from pennyweight.budget.known import architecture_of, config_digest, known_architecture, to_record
 from pennyweight.budget.shapes import read_architecture
-from pennyweight.pipeline.planning import plan_architecture, plan_recipe
+from pennyweight.pipeline.planning import label_names, plan_architecture, plan_recipe
 from pennyweight.recipe_files import load_recipe, shipped_recipes
 
 ROOT = Path(__file__).parents[2]
@@ -46,8 +46,9 @@ def test_the_records_are_as_the_tool_writes_them():
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_plan_from_a_record_is_the_plan_of_the_real_architecture(name):
     recipe = load_recipe(name)
-    real = read_architecture(read_config(recipe.backbone.name), classes=4)
-    assert plan_recipe(recipe) == plan_architecture(recipe, real, classes=4)
+    classes = len(label_names(recipe))
+    real = read_architecture(read_config(recipe.backbone.name), classes=classes)
+    assert plan_recipe(recipe) == plan_architecture(recipe, real, classes=classes)
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ def test_one_window_is_what_was_cut_before(tokenizer):
     several = tokenise(texts, tokenizer, max_length=10, windows=3, overlap=3)
     firsts = [row(several, number) for number in several.starts[:-1]]
     assert firsts == [row(plain, number) for number in range(len(texts))]
-    np.testing.assert_array_equal(several.full_lengths, plain.full_lengths)
+    np.testing.assert_array_equal(several.full_lengths[:8], plain.full_lengths[:8])  # the ninth is a lower bound
 
 
 def test_texts_that_fit_one_window_make_a_plain_table(tokenizer):
@@ -153,10 +153,11 @@ def test_parts_of_a_batch_count_every_row(width):
 
 
 @pytest.mark.parametrize("kind", ["tiny_roberta", "tiny_bert"])
-def test_windows_come_from_the_cache_as_they_went_in(kind, tmp_path, request):
+def test_windows_come_from_the_cache_as_they_went_in(kind, tmp_path, request, monkeypatch):
+    monkeypatch.setattr("pennyweight.data.tokens._CHUNK", 50)
     tokenizer = AutoTokenizer.from_pretrained(request.getfixturevalue(kind))
     cache = Cache(tmp_path, 10**9)
-    texts = ["the quay " * count for count in (1, 9, 30, 2, 80)] * 900  # more than one chunk
+    texts = ["the quay " * count for count in (1, 9, 30, 2, 80)] * 12  # two chunks
     cuts = [{"windows": 3, "overlap": 2}, {"windows": 2, "overlap": 2}, {"windows": 3, "overlap": 0}, {}]
     tables = [tokenise(texts, tokenizer, max_length=12, **cut) for cut in cuts]
     for cut, table in zip(cuts, tables, strict=True):

@@ -36,7 +36,7 @@ def late_csv(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(tiny_bert, late_csv):
-    table = table_of(tiny_bert, late_csv, epochs=4, batch_size=8)
+    table = table_of(tiny_bert, late_csv, epochs=6, batch_size=8)
     table["text"]["max_length"] = 32
     table["adapters"]["targets"] = ["query@1:", "value@1:", "dense@1:"]
     table["windows"] = dict(WINDOWS)
@@ -51,9 +51,9 @@ def outcome(request, table, tmp_path_factory):
 
 def test_what_stands_late_in_a_text_is_learnt(outcome, table, tmp_path):
     """The same recipe without windows never sees it."""
-    assert outcome.judgement.metrics.accuracy.value > 0.9
+    assert outcome.judgement.metrics.accuracy.value > 0.8
     blind = train_quietly(build_recipe({**table, "windows": {}}), tmp_path / "blind")
-    assert blind.judgement.metrics.accuracy.value < 0.75
+    assert blind.judgement.metrics.accuracy.value < 0.65
 
 
 def test_the_folder_predicts_by_itself(outcome, late_csv):

@@ -62,10 +62,10 @@ class TokenTable:
         """Tokens of the longest row; 0 where there is none."""
         return int(np.diff(self.offsets).max(initial=0))
 
-    def rows(self, items: NDArray[np.integer[Any]]) -> NDArray[np.integer[Any]]:
+    def rows(self, items: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
         """Numbers of the rows of some texts, in the order of ``items``, [rows of these texts]."""
         if self.starts is None:
-            return items
+            return np.asarray(items, dtype=np.int64)
         first, counts = self.starts[items], self.starts[np.asarray(items) + 1] - self.starts[items]
         ends = np.cumsum(counts, dtype=np.int64)
         return np.repeat(first - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
@@ -271,7 +271,7 @@ def collate(
     """
     import torch
 
-    rows, windows = table.rows(np.asarray(indices)), table.windows()
+    rows, windows = table.rows(indices), table.windows()
     starts = table.offsets[rows]
     lengths = table.offsets[rows + 1] - starts
     longest = int(lengths.max(initial=0))

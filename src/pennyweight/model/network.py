@@ -117,8 +117,8 @@ class Network(nn.Module):
                 kind = self.encoder.get_base_model().config.model_type
                 raise InputError(f"head.kind = 'stock' of a {kind} pools by itself; take head.kind = 'linear'")
             assert input_ids is not None
-            hidden, layout = self._whole(input_ids, attention_mask).last_hidden_state, Padded(attention_mask)
-            return hidden[:, 0].float() if self.shape.pooling == "cls" else layout.mean(hidden)
+            whole: Tensor = self._whole(input_ids, attention_mask).last_hidden_state
+            return whole[:, 0].float() if self.shape.pooling == "cls" else Padded(attention_mask).mean(whole)
         first = 0 if prefix is None else self.frozen_layers
         hidden, layout = self._begin(self.stack, attention_mask, input_ids, prefix)
         if self.head is None or self.shape.pooling == "cls":

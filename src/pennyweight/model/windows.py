@@ -48,11 +48,12 @@ class WindowPooling(nn.Module):
         if self.kind == "max":
             return padded.masked_fill(~there.unsqueeze(-1), -torch.inf).amax(dim=1)
         weights = self._weights(padded, there)
-        return (padded.masked_fill(~there.unsqueeze(-1), 0.0) * weights.unsqueeze(-1)).sum(dim=1)
+        pooled: Tensor = (padded.masked_fill(~there.unsqueeze(-1), 0.0) * weights.unsqueeze(-1)).sum(dim=1)
+        return pooled
 
     def _weights(self, padded: Tensor, there: Tensor) -> Tensor:
         """Weight of each window, [texts, windows], each row summing to 1; where there is no window, 0."""
         if self.query is None:
             return there / there.sum(dim=1, keepdim=True)
-        scores = padded @ self.query * self.query.shape[0] ** -0.5
+        scores: Tensor = padded @ self.query * self.query.shape[0] ** -0.5
         return scores.masked_fill(~there, -torch.inf).softmax(dim=1)
