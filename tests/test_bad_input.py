@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from tiny import make_backbone, sentences, write_csv
 
+from pennyweight.manifest import FORMAT
+
 GOOD = sentences(60)
 HEADER = "text,label\n"
 
@@ -207,7 +209,7 @@ def test_classifier_folders(command, refused, trained, small_csv, tmp_path):
     weights.unlink()
     assert "adapter_model.safetensors: missing" in line(copied)
     weights.write_bytes(whole)
-    manifest.write_text(written.replace('"format": 1', '"format": 7'))
+    manifest.write_text(written.replace(f'"format": {FORMAT}', '"format": 7'))
     assert "classifier format 7" in line(copied)
     wide = make_backbone(tmp_path / "wide", "roberta", hidden_size=48)
     assert "of width 32, but backbone" in line(trained, "--backbone", wide)

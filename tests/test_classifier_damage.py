@@ -13,7 +13,7 @@ from tiny import make_backbone
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
-from pennyweight.manifest import file_digest
+from pennyweight.manifest import FORMAT, file_digest
 
 
 @pytest.fixture
@@ -94,9 +94,9 @@ def test_a_head_of_another_shape_is_refused(copied):
 
 
 def test_a_newer_format_asks_for_an_upgrade(copied):
-    edit(copied, format=2)
+    edit(copied, format=FORMAT + 1)
     message = refusal(copied)
-    assert "classifier format 2, this Pennyweight reads up to 1" in message
+    assert f"classifier format {FORMAT + 1}, this Pennyweight reads up to {FORMAT}" in message
     assert "upgrade" in message
 
 

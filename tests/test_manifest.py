@@ -19,7 +19,7 @@ def folder(trained, tmp_path) -> Path:
 def test_what_predicting_needs(trained, make_recipe, tiny_roberta):
     manifest = read_manifest(trained)
     recipe = make_recipe()
-    assert manifest.format == FORMAT == 1
+    assert manifest.format == FORMAT == 2
     assert manifest.labels == recipe.data.labels
     assert Path(manifest.backbone.name) == tiny_roberta
     assert manifest.backbone.weights_sha256 == file_digest(tiny_roberta / "model.safetensors")

@@ -172,9 +172,9 @@ def test_the_large_teacher_of_targeted_r12_fits_the_budget_that_it_is_given():
 
 
 def test_long_documents_on_a_few_newsgroups(minilm, real_data, tmp_path):
-    """A hundred real documents, an epoch: texts of several windows, from the kept output of frozen layers."""
+    """Forty real documents, an epoch: texts of several windows, from the kept output of frozen layers."""
     sections = {
-        "data": {"source": str(real_data / "newsgroups20" / "train.parquet"), "limit_per_class": 5},
+        "data": {"source": str(real_data / "newsgroups20" / "train.parquet"), "limit_per_class": 2},
         "training": {"epochs": 1},
     }
     recipe = changed(load_recipe("long-documents"), sections)

@@ -35,7 +35,7 @@ def test_what_a_run_leaves_behind(make_recipe, trained):
     assert not any(path.name.startswith(".") for path in trained.rglob("*"))
 
     manifest = json.loads((trained / "classifier.json").read_text())
-    assert manifest["format"] == 1
+    assert manifest["format"] == 2
     assert manifest["labels"] == list(LABELS)
     assert manifest["plan"]["trainable"] == manifest["plan"]["groups"]["adapters"] + manifest["plan"]["groups"]["head"]
     assert manifest["recipe"] == make_recipe().model_dump(mode="json")
