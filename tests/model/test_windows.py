@@ -22,6 +22,9 @@ from pennyweight.model.inference import compute_logits
 from pennyweight.model.prefix import open_prefix
 from pennyweight.model.quantising import quantise
 from pennyweight.model.windows import WindowPooling
+from pennyweight.training.batch import Batch
+from pennyweight.training.losses import item_loss
+from pennyweight.training.objectives import r_drop, supervised
 
 KINDS = pytest.mark.parametrize("kind", ["mean", "max", "attention"])
 PACKED = replace(FP32, attention="packed")
@@ -135,6 +138,17 @@ def test_logits_and_gradients_are_those_of_windows_taken_one_by_one(kind, machin
     for name, parameter in network.trainable().items():
         torch.testing.assert_close(ours[name], parameter.grad, rtol=1e-3, atol=1e-6, msg=name)
         assert ours[name].any(), name
+
+
+def test_two_passes_of_r_drop_are_of_the_same_windows(tiny_bert):
+    """Without dropout both passes agree, and the loss is that of one."""
+    network = build(tiny_bert, windows="attention").train()
+    ask(network)
+    table, pad_id = windows_of(tiny_bert)
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    batch = Batch(inputs=collate(table, np.arange(6), pad_id=pad_id), labels=labels)
+    loss = item_loss("cross-entropy")
+    torch.testing.assert_close(r_drop(loss, weight=3.0)(network, batch), supervised(loss)(network, batch))
 
 
 def test_checkpointed_gradients_are_the_same(tiny_bert):

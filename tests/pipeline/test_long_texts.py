@@ -145,6 +145,19 @@ def test_an_altered_record_is_refused(outcome):
             read_manifest(broken)
 
 
+def test_a_contrastive_first_stage_reads_windows_from_the_kept_output_of_frozen_layers(table, tmp_path):
+    """Kept or computed anew, the vectors that the head is fitted to are the same."""
+    objective = {"contrastive_epochs": 1}
+    folders = []
+    for kept in (True, False):
+        training = {**table["training"], "epochs": 1, "prefix_cache": kept}
+        recipe = build_recipe({**table, "objective": objective, "training": training})
+        folders.append(train_quietly(recipe, tmp_path / str(kept)).folder)
+    ours, theirs = (load_file(folder / "head.safetensors") for folder in folders)
+    for name, tensor in ours.items():
+        np.testing.assert_allclose(theirs[name], tensor, rtol=1e-2, atol=1e-4)
+
+
 def test_fixed_padding_small_parts_and_the_shuffled_order_change_nothing_but_rounding(table, tmp_path):
     """One step over all items: however they are cut into parts, the gradient is the same."""
     training = {"epochs": 1, "batch_size": 96, "learning_rate": 1e-3}

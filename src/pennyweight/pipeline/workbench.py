@@ -195,7 +195,7 @@ class Workbench:
             self.table.take(items),
             batch_size=self.recipe.evaluation.batch_size,
             pad_id=self.tokenizer.pad_token_id,
-            prefix=self.prefix and self.prefix.take(items),
+            prefix=self.prefix and self.prefix.take(self.table.rows(items)),
         )
 
 
