@@ -24,7 +24,7 @@ from pennyweight.model.quantising import quantise
 from pennyweight.model.windows import WindowPooling
 from pennyweight.training.batch import Batch
 from pennyweight.training.losses import item_loss
-from pennyweight.training.objectives import r_drop, supervised
+from pennyweight.training.objectives import one_pass, r_drop, supervised
 
 KINDS = pytest.mark.parametrize("kind", ["mean", "max", "attention"])
 PACKED = replace(FP32, attention="packed")
@@ -147,8 +147,8 @@ def test_two_passes_of_r_drop_are_of_the_same_windows(tiny_bert):
     table, pad_id = windows_of(tiny_bert)
     labels = torch.tensor([0, 1, 2, 0, 1, 2])
     batch = Batch(inputs=collate(table, np.arange(6), pad_id=pad_id), labels=labels)
-    loss = item_loss("cross-entropy")
-    torch.testing.assert_close(r_drop(loss, weight=3.0)(network, batch), supervised(loss)(network, batch))
+    loss = supervised(item_loss("cross-entropy"))
+    torch.testing.assert_close(r_drop(loss, weight=3.0)(network, batch), one_pass(loss)(network, batch))
 
 
 def test_checkpointed_gradients_are_the_same(tiny_bert):
