@@ -109,7 +109,8 @@ def _table(section: type[Section]) -> str:
     rows = ["| key | value | default | meaning |", "|---|---|---|---|"]
     for name, field in section.model_fields.items():
         words = type_words(hints[name])
-        rows.append(f"| `{name}` | {words} | {_default(field.default)} | {_line(field.description or '')} |")
+        default = _line(_default(field.default))
+        rows.append(f"| `{name}` | {words} | {default} | {_line(field.description or '')} |")
     return "\n".join(rows)
 
 

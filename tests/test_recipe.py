@@ -21,10 +21,9 @@ def test_every_shipped_recipe_is_valid():
     """Found by a recursive glob whose count is asserted, so that none is passed over."""
     root = Path(str(resources.files("pennyweight")))
     found = sorted(root.rglob("*.toml"))
-    assert len(found) == 8
-    assert (
-        {path.stem for path in found} == {"quickstart", "ag-news", "long-documents", *SYSTEMS} == set(shipped_recipes())
-    )
+    own = {"quickstart", "ag-news", "emotions", "intents", "long-documents"}
+    assert len(found) == len(own) + len(SYSTEMS)
+    assert {path.stem for path in found} == {*own, *SYSTEMS} == set(shipped_recipes())
     for path in found:
         assert load_recipe(str(path)) == load_recipe(path.stem)
 
@@ -207,3 +206,29 @@ def test_a_contrastive_stage_needs_pairs_in_its_batches():
     with pytest.raises(InputError, match=r"set training\.batch_size to 4 or more"):
         build_recipe({"objective": {"contrastive_epochs": 1}, "training": {"batch_size": 3}})
     assert build_recipe({"training": {"batch_size": 3}}).training.batch_size == 3
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("objective", {"loss": "focal"}),
+        ("objective", {"r_drop": 1.0}),
+        ("objective", {"contrastive_epochs": 1}),
+        ("head", {"start": "probe"}),
+        ("teachers", {"sources": ["teacher"]}),
+        ("unlabelled", {"source": "more.csv"}),
+    ],
+)
+def test_what_is_made_for_one_class_per_text_is_refused_for_several_labels(section, keys):
+    table = {"adapters": {"dropout": 0.1}, section: keys}
+    build_recipe(table)
+    with pytest.raises(
+        InputError, match=rf"{section}\.{next(iter(keys))} has a meaning with data\.task = 'single-label'"
+    ):
+        build_recipe({**table, "data": {"task": "multi-label"}})
+
+
+def test_class_weights_and_smoothing_go_with_several_labels():
+    table = {"data": {"task": "multi-label"}, "objective": {"class_weights": "balanced"}}
+    recipe = build_recipe({**table, "training": {"label_smoothing": 0.1, "metric": "micro_f1"}})
+    assert recipe.evaluation.thresholds == "tuned"

@@ -31,6 +31,19 @@ def sentences(rows: int = 90, *, seed: int = 7) -> list[tuple[str, str]]:
     return list(made.items())
 
 
+def tagged(rows: int = 120, *, seed: int = 9) -> list[tuple[str, tuple[str, ...]]]:
+    """Distinct (text, labels) pairs of none to three labels, each of which brings words of its own."""
+    generator = random.Random(seed)
+    made: dict[str, tuple[str, ...]] = {}
+    while len(made) < rows:
+        labels = tuple(label for label in LABELS if generator.random() < 0.4)
+        words = [generator.choice(FILLERS.split()) for _ in range(generator.randint(3, 8))]
+        words += [word for label in labels for word in generator.sample(WORDS[label].split(), 3)]
+        generator.shuffle(words)
+        made.setdefault(f"{' '.join(words).capitalize()}.", labels)
+    return list(made.items())
+
+
 def write_csv(path: Path, rows: list[tuple[Any, ...]], header: tuple[str, ...] = ("text", "label")) -> Path:
     """A CSV file of some rows."""
     with path.open("w", encoding="utf-8", newline="") as file:

@@ -11,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pennyweight.errors import InputError
 from pennyweight.files import write_json, write_text
-from pennyweight.recipe import Attention, CleaningStep, HeadKind, Pooling, Precision, WindowPooling, most_overlap
+from pennyweight.recipe import (
+    Attention,
+    CleaningStep,
+    HeadKind,
+    Pooling,
+    Precision,
+    Problem,
+    WindowPooling,
+    most_overlap,
+)
 
 FORMAT = 2
 MANIFEST = "classifier.json"
@@ -79,6 +88,8 @@ class TextRecord(_Part):
     cleaning: tuple[CleaningStep, ...]
     max_length: int = Field(ge=4, le=8192)
     add_prefix_space: bool
+    label_separator: Name = "|"
+    """What stands between the labels of an item where they are written as one text; of several labels per item."""
     windows: WindowsRecord | None = None
     """None: a text is one window, as all were before format 2."""
 
@@ -116,12 +127,15 @@ class Manifest(_Part):
     format: int = Field(default=FORMAT, ge=1)
     labels: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Label names in index order."""
-    problem: Literal["single-label"] = "single-label"
+    problem: Problem = "single-label"
+    """Whether each text has one class, or any number of labels."""
     backbone: BackboneRecord
     head: HeadRecord
     text: TextRecord
     temperature: float = Field(gt=0, allow_inf_nan=False)
     """What logits are divided by before probabilities are read off."""
+    thresholds: tuple[Share, ...] | None = None
+    """Of several labels per text: the probability from which on each is given, in index order."""
     batch_size: int = Field(ge=1)
     """Texts per forward pass."""
     files: dict[str, Digest]
@@ -141,6 +155,13 @@ class Manifest(_Part):
         if len({label.strip() for label in labels} - {""}) < len(labels):
             raise ValueError("label names are distinct and not empty, these are not")
         return labels
+
+    @model_validator(mode="after")
+    def _thresholds_of_labels(self) -> Self:
+        expected = len(self.labels) if self.problem == "multi-label" else None
+        if (None if self.thresholds is None else len(self.thresholds)) != expected:
+            raise ValueError("there is a threshold for each label where texts have several, and none elsewhere")
+        return self
 
     @field_validator("files")
     @classmethod
@@ -213,6 +234,12 @@ def read_manifest(folder: Path) -> Manifest:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write ``folder/classifier.json``; raises RunError where it cannot be written."""
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
+
+
+def require_one_class(manifest: Manifest, *, what: str) -> None:
+    """Raises InputError where a classifier gives any number of labels, and ``what`` is for one class per text."""
+    if manifest.problem != "single-label":
+        raise InputError(f"{what} is for classifiers of one class per text, and this one gives several labels")
 
 
 def record_int8(folder: Path, record: Int8Record) -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence, Sized
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from pennyweight.data.label_sets import LabelSetEncoder, membership
 from pennyweight.data.labels import LabelEncoder, is_unicode
 from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
-from pennyweight.evaluation.metrics import Metrics, StreamingMetrics, log_softmax
+from pennyweight.evaluation.decisions import Decision
+from pennyweight.evaluation.judged import AnyMetrics, Streaming
 from pennyweight.manifest import Manifest
 
 WINDOW = 2048
@@ -32,6 +34,11 @@ class Predictor(ABC):
         """Compute the second half of `logits`, from what `tokenise` made; fp32 [texts, classes]."""
 
     @property
+    def decision(self) -> Decision:
+        """How logits become probabilities and labels."""
+        return Decision(self.manifest.problem, self.manifest.temperature, self.manifest.thresholds)
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Label names in index order."""
         return self.manifest.labels
@@ -41,24 +48,28 @@ class Predictor(ABC):
         return self.logits_of(self.tokenise(texts))
 
     def predict_proba(self, texts: Sequence[str]) -> np.ndarray:
-        """Calibrated probabilities, float64 [texts, classes]; each row sums to 1."""
+        """Calibrated probabilities, float64 [texts, classes]; a row sums to 1, but not of several labels per text."""
         return self.probabilities(self.logits(texts))
 
-    def predict(self, texts: Sequence[str]) -> list[str]:
-        """The most probable label of each text."""
-        return [self.labels[index] for index in self.logits(texts).argmax(axis=1)]
+    def predict(self, texts: Sequence[str]) -> list[Any]:
+        """The most probable label of each text; of several labels those given to it, as a tuple that may be empty."""
+        logits = self.logits(texts)
+        if not self.decision.several:
+            return [self.labels[index] for index in logits.argmax(axis=1)]
+        given = self.decision.decide(self.probabilities(logits))
+        return [tuple(self.labels[index] for index in np.flatnonzero(row)) for row in given]
 
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
-        """Softmax of logits at the classifier's temperature, [n, classes]."""
-        return np.exp(log_softmax(logits, self.manifest.temperature))
+        """Probabilities at the classifier's temperature, [n, classes]: softmax, or of several labels a sigmoid each."""
+        return self.decision.probabilities(logits)
 
-    def evaluate(self, texts: Iterable[str], labels: Iterable[str | int], *, resamples: int = 1000) -> Metrics:
+    def evaluate(self, texts: Iterable[str], labels: Iterable[Any], *, resamples: int = 1000) -> AnyMetrics:
         """Metrics over labelled texts, read as a stream.
 
         Args:
             texts: raw texts.
             labels: the true label of each, read as a label column is: names, or integers from the classifier's
-                ``first_label`` on.
+                ``first_label`` on; of several labels a list of such, or a text with the label separator between them.
             resamples: bootstrap resamples behind the intervals of F1.
 
         Raises:
@@ -66,18 +77,29 @@ class Predictor(ABC):
         """
         if isinstance(texts, Sized) and isinstance(labels, Sized) and len(texts) != len(labels):
             raise InputError(f"{len(texts)} texts but {len(labels)} labels: give one label for every text")
-        metrics = StreamingMetrics(self.labels, temperature=self.manifest.temperature)
-        encoder = LabelEncoder(self.labels, self.manifest.text.first_label)
+        metrics = Streaming(self.labels, self.decision, resamples=resamples)
         for window in windows(zip(texts, labels, strict=True), WINDOW):
-            indices = np.array([_known(encoder.encode(label, where="labels")) for _, label in window])
-            metrics.update(self.logits([text for text, _ in window]), indices)
-        return metrics.result(resamples=resamples)
+            truth = self._encoded([label for _, label in window])
+            metrics.update(self.logits([text for text, _ in window]), truth)
+        return metrics.result()
+
+    def _encoded(self, labels: Sequence[Any]) -> np.ndarray:
+        """Class indices [n], or of several labels which ones apply, bool [n, classes]."""
+        text = self.manifest.text
+        if self.decision.several:
+            sets = LabelSetEncoder(self.labels, text.first_label, text.label_separator)
+            return membership([_known(sets.encode(label, where="labels")) for label in labels], len(self.labels))
+        encoder = LabelEncoder(self.labels, text.first_label)
+        return np.array([_known(encoder.encode(label, where="labels")) for label in labels])
 
 
-def _known(index: int | None) -> int:
-    if index is None:
+T = TypeVar("T")
+
+
+def _known(label: T | None) -> T:
+    if label is None:
         raise InputError("labels: one is missing; give a label for every text")
-    return index
+    return label
 
 
 def checked_texts(texts: Iterable[str]) -> Iterator[str]:

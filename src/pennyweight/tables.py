@@ -9,12 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
+
+from pennyweight.evaluation.label_results import LabelMetrics, OneLabel
 
 if TYPE_CHECKING:
     from pennyweight.budget.plan import Plan, PlannedMatrix
     from pennyweight.cache import Cache, Usage
     from pennyweight.evaluation.agreement import Agreement
+    from pennyweight.evaluation.groups import Groups
+    from pennyweight.evaluation.judged import AnyMetrics
     from pennyweight.evaluation.metrics import Interval
     from pennyweight.manifest import Int8Record
     from pennyweight.pipeline.judging import Judgement
@@ -49,26 +54,60 @@ def plan_table(plan: Plan) -> None:
 
 
 def metrics_table(judgement: Judgement) -> None:
-    """An evaluation: the head figures, then one line per class."""
+    """An evaluation: the head figures, then one line per class or label, then one per group."""
     metrics = judgement.metrics
     console = Console(highlight=False)
     skipped = f", {judgement.skipped:,} rows skipped" if judgement.skipped else ""
     if judgement.unmapped:
         skipped += f", {sum(judgement.unmapped.values()):,} left out by --map ({', '.join(judgement.unmapped)})"
     console.print(f"on {judgement.evaluated_on}{skipped}", markup=False, soft_wrap=True)
-    scores = f"accuracy {_percent(metrics.accuracy)} · macro F1 {_percent(metrics.macro_f1)}"
-    console.print(f"{scores} · ECE {metrics.ece:.4f}")
+    for line in _score_lines(metrics):
+        console.print(line, soft_wrap=True)
     if judgement.compared is not None:
         compared = judgement.compared
         console.print(_cost(compared.precision, compared.reference, compared.agreement), soft_wrap=True)
-    table = Table()
-    for name in ("class", "items", "precision", "recall", "F1 (95 % interval)"):
-        table.add_column(name, justify="left" if name == "class" else "right")
-    for one in metrics.per_class:
-        table.add_row(one.label, f"{one.support:,}", f"{one.precision:.4f}", f"{one.recall:.4f}", _percent(one.f1))
-    console.print(table)
+    console.print(_class_table(metrics))
+    if judgement.groups is not None:
+        console.print(_group_table(judgement.groups))
     if judgement.report is not None:
         console.print(f"report: {judgement.report}", soft_wrap=True)
+
+
+def _score_lines(metrics: AnyMetrics) -> list[str]:
+    macro = f"macro F1 {_percent(metrics.macro_f1)}"
+    if isinstance(metrics, LabelMetrics):
+        return [
+            f"micro F1 {_percent(metrics.micro_f1)} · {macro} · ECE {metrics.ece:.4f}",
+            f"all labels right {_percent(metrics.accuracy)} · Hamming loss {metrics.hamming_loss:.4f} · "
+            f"ranking average precision {metrics.ranking_average_precision:.4f} · coverage {metrics.coverage:.2f}",
+        ]
+    return [f"accuracy {_percent(metrics.accuracy)} · {macro} · ECE {metrics.ece:.4f}"]
+
+
+def _class_table(metrics: AnyMetrics) -> Table:
+    """One line per class; of several labels with the threshold of each and its average precision."""
+    first, extra = ("label", ("threshold",)) if metrics.several else ("class", ())
+    table = Table()
+    for name in (first, "items", *extra, "precision", "recall", "F1 (95 % interval)"):
+        table.add_column(name, justify="left" if name == first else "right")
+    for one in metrics.per_class:
+        own = (f"{one.threshold:.3f}",) if isinstance(one, OneLabel) else ()
+        scores = (f"{one.precision:.4f}", f"{one.recall:.4f}", _percent(one.f1))
+        table.add_row(escape(one.label), f"{one.support:,}", *own, *scores)
+    return table
+
+
+def _group_table(found: Groups) -> Table:
+    """One line per group, the worst first."""
+    several = any(one.micro_f1 is not None for one in found.groups)
+    accuracy = "all labels right" if several else "accuracy"
+    table = Table()
+    for name in (found.column, "items", *(("micro F1",) if several else ()), "macro F1", f"{accuracy} (95 % interval)"):
+        table.add_column(escape(name), justify="left" if name == found.column else "right")
+    for one in found.groups:
+        micro = () if one.micro_f1 is None else (f"{one.micro_f1:.4f}",)
+        table.add_row(escape(one.group), f"{one.examples:,}", *micro, f"{one.macro_f1:.4f}", _percent(one.accuracy))
+    return table
 
 
 def int8_summary(folder: Path, record: Int8Record) -> None:
@@ -87,11 +126,17 @@ def training_summary(outcome: Outcome) -> None:
     skipped = f" ({judgement.skipped:,} rows skipped)" if judgement.skipped else ""
     console.print(f"classifier: {outcome.folder}", soft_wrap=True)
     console.print(f"trained {outcome.fitted.steps:,} steps in {outcome.fitted.seconds:.1f} s")
+    metrics = judgement.metrics
+    name, score = "accuracy", metrics.accuracy
+    if isinstance(metrics, LabelMetrics):
+        name, score = "micro F1", metrics.micro_f1
     console.print(
-        f"accuracy {_percent(judgement.metrics.accuracy)} on {judgement.evaluated_on}{skipped}, "
+        f"{name} {_percent(score)} on {judgement.evaluated_on}{skipped}, "
         f"with {plan.trainable:,} of {plan.budget:,} trainable parameters",
         soft_wrap=True,
     )
+    if judgement.groups is not None:
+        console.print(_group_table(judgement.groups))
     console.print(f"report: {judgement.report}", soft_wrap=True)
 
 

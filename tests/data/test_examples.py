@@ -8,7 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pennyweight.data.examples import Schema, join_texts, load_examples, stream_examples
+from pennyweight.data.examples import Schema, load_examples, stream_examples
+from pennyweight.data.faults import join_texts
 from pennyweight.data.readers import Row
 from pennyweight.data.sources import stream_rows
 from pennyweight.errors import InputError

@@ -168,3 +168,12 @@ def test_an_unknown_id_is_an_input_error(name):
     with pytest.raises(InputError, match="no such data set") as caught:
         stream_rows(f"hub:{name}", split="train")
     assert caught.value.exit_code == 2
+
+
+def test_lists_of_class_labels_come_as_lists_of_names(tmp_path):
+    names = datasets.List(datasets.ClassLabel(names=["joy", "fear"]))
+    features = datasets.Features({"text": datasets.Value("string"), "labels": names})
+    rows = {"text": ["a", "b", "c"], "labels": [[1, 0], [], None]}
+    datasets.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "train.parquet")
+    found = [row.values["labels"] for row in stream_rows(f"hub:{tmp_path}", split="train")]
+    assert found == [["fear", "joy"], [], None]

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pennyweight.data.inspection import find_leaks, inspect, split_validation
+from pennyweight.data.inspection import find_leaks, inspect, split_several, split_validation
 from pennyweight.errors import InputError
 
 NAMES = ("World", "Sports", "Business")
@@ -151,3 +151,48 @@ def test_no_validation():
 def test_fractions_out_of_range(fraction):
     with pytest.raises(InputError, match=r"data\.validation"):
         split_validation(np.array([0, 0, 1, 1]), NAMES, fraction=fraction, seed=0)
+
+
+def _sets(items=600, seed=0):
+    """Labels of very different frequency, one of them always beside a rarer one, some items without any."""
+    generator = np.random.default_rng(seed)
+    labels = generator.random((items, 5)) < np.array([0.5, 0.2, 0.05, 0.01, 0.0])
+    labels[:, 4] = labels[:, 3]
+    return labels
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.3])
+def test_sets_of_labels_are_split_by_their_rarest(fraction):
+    labels = _sets()
+    training, validation = split_several(labels, fraction=fraction, seed=1)
+    assert sorted([*training, *validation]) == list(range(600))
+    assert labels[training].any(axis=0).all()
+    assert len(validation) == pytest.approx(fraction * 600, abs=3)
+    shares = labels[validation].sum(axis=0) / labels.sum(axis=0)
+    assert shares[:3] == pytest.approx(np.full(3, fraction), abs=0.08)
+    assert labels[validation].any(axis=0).all()
+    assert (~labels[validation].any(axis=1)).sum() == pytest.approx(fraction * (~labels.any(axis=1)).sum(), abs=2)
+    again = split_several(labels, fraction=fraction, seed=1)
+    assert [part.tolist() for part in again] == [training.tolist(), validation.tolist()]
+    assert split_several(labels, fraction=fraction, seed=2)[1].tolist() != validation.tolist()
+
+
+def test_a_label_of_a_single_item_stays_with_training():
+    labels = np.zeros((10, 3), dtype=bool)
+    labels[:9, 0] = True
+    labels[3, 1] = True
+    training, validation = split_several(labels, fraction=0.5, seed=0)
+    assert 3 in training
+    assert len(validation) == 4
+    assert len(split_several(labels, fraction=0.0, seed=0)[1]) == 0
+
+
+def test_sets_of_labels_are_counted_and_compared_whole():
+    labels = np.array([[1, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]], dtype=bool)
+    seen = inspect(["x", "X", "x", "y"], labels, NAMES, token_lengths=np.full(4, 3), max_length=8)
+    assert seen.class_counts == {"World": 3, "Sports": 2, "Business": 0}
+    assert (seen.duplicate_rows, seen.conflicting_rows) == ((2,), (1, 2, 3))
+    assert (seen.labels_per_item, seen.without_label) == (1.25, 1)
+    assert json.loads(json.dumps(seen.as_dict())) == seen.as_dict()
+    assert seen.lines()[0] == "4 items in 3 labels: World 3, Sports 2, Business 0"
+    assert "1.25 labels per item; items without any: 1" in seen.lines()

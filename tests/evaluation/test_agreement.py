@@ -42,3 +42,11 @@ def test_the_difference_is_negative_where_something_is_lost():
 def test_no_items_are_no_measurement():
     with pytest.raises(InputError, match="no labelled item"):
         StreamingAgreement().result()
+
+
+def test_of_several_labels_all_of_an_item_count_together():
+    truth = np.array([[1, 1], [0, 1], [0, 0]], dtype=bool)
+    counted = StreamingAgreement()
+    counted.add(truth, np.array([[1, 1], [1, 1], [0, 0]], dtype=bool), truth)
+    result = counted.result()
+    assert (result.accuracy, result.reference_accuracy, result.agreement) == (1, 2 / 3, 2 / 3)

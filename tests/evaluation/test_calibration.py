@@ -5,6 +5,7 @@ import pytest
 
 from pennyweight.errors import RunError
 from pennyweight.evaluation.calibration import BOUNDS, fit_temperature
+from pennyweight.evaluation.decisions import sigmoid
 from pennyweight.evaluation.metrics import StreamingMetrics, log_softmax
 
 
@@ -83,3 +84,36 @@ def test_predictions_do_not_change():
 def test_outputs_that_are_not_finite_stop_the_run():
     with pytest.raises(RunError, match="not finite"):
         fit_temperature(np.array([[np.nan, 0.0]]), np.array([0]))
+
+
+def _drawn_sets(items, sharpness=2.0):
+    """Logits of several labels that are calibrated by construction."""
+    generator = np.random.default_rng(4)
+    logits = generator.normal(size=(items, 5)) * sharpness - 1
+    return logits, generator.random(logits.shape) < sigmoid(logits)
+
+
+@pytest.mark.parametrize("temperature", [0.2, 1.0, 3.0])
+def test_of_several_labels_each_is_calibrated_for_itself(temperature):
+    logits, labels = _drawn_sets(10_000)
+    assert fit_temperature(logits * temperature, labels) == pytest.approx(temperature, rel=0.03)
+
+
+def test_of_several_labels_no_temperature_on_a_grid_fits_better():
+    logits, labels = _drawn_sets(2000)
+
+    def loss(temperature):
+        scaled = 2.5 * logits / temperature
+        return -np.log(sigmoid(np.where(labels, scaled, -scaled))).mean()
+
+    found = fit_temperature(2.5 * logits, labels)
+    assert loss(found) <= min(map(loss, np.geomspace(0.3, 20, 200))) + 1e-4
+
+
+def test_of_several_labels_the_hopeless_cases_are_bounded():
+    logits = np.tile([[3.0, -3.0], [-2.0, 2.0]], (50, 1))
+    assert BOUNDS[0] <= fit_temperature(logits, logits > 0) < 1
+    assert fit_temperature(np.zeros((4, 2)), np.ones((4, 2), dtype=bool)) == 1
+    assert fit_temperature(np.zeros((0, 2)), np.ones((0, 2), dtype=bool)) == 1
+    with pytest.raises(RunError, match="not finite"):
+        fit_temperature(np.full((2, 2), np.nan), np.ones((2, 2), dtype=bool))

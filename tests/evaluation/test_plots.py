@@ -2,9 +2,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from several import NAMES, several
 
 from pennyweight.errors import RunError
 from pennyweight.evaluation import plots
+from pennyweight.evaluation.confusion import most_confused
+from pennyweight.evaluation.decisions import Decision
+from pennyweight.evaluation.label_metrics import StreamingLabelMetrics
 from pennyweight.evaluation.metrics import StreamingMetrics
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -18,6 +22,12 @@ def _metrics(classes=4, items=400, temperature=1.5, names=None):
     metrics = StreamingMetrics(names or [f"class {i}" for i in range(classes)], temperature=temperature)
     metrics.update(logits, labels)
     return metrics.result(resamples=10)
+
+
+def _label_metrics(names=NAMES):
+    metrics = StreamingLabelMetrics(names, Decision("multi-label", 1.5), resamples=10)
+    metrics.update(*several())
+    return metrics.result()
 
 
 def _history(steps=20, every=5):
@@ -81,11 +91,24 @@ def test_confusion_matrix_writes_every_count(classes):
     assert np.asarray(axes.images[0].get_array()) == pytest.approx(shares)
 
 
-@pytest.mark.parametrize("classes", [31, 77, 200])
+@pytest.mark.parametrize("classes", [31, 50])
 def test_confusion_matrix_of_many_classes_has_fewer_ticks_and_no_counts(classes):
     axes = plots.confusion_matrix(_metrics(classes, items=2000)).axes[0]
     assert not axes.texts
     assert 10 <= len(axes.get_yticklabels()) <= 30
+
+
+def test_confusion_matrix_of_very_many_classes_shows_the_most_confused():
+    metrics = _metrics(77, items=2000)
+    axes = plots.confusion_matrix(metrics).axes[0]
+    drawn = most_confused(metrics.confusion, 30)
+    counts = np.array(metrics.confusion)
+    shares = (counts / counts.sum(1, keepdims=True))[np.ix_(drawn, drawn)]
+    assert np.asarray(axes.images[0].get_array()) == pytest.approx(shares)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [f"class {index}" for index in drawn]
+    assert {text.get_text() for text in axes.texts} >= {str(counts[index, index]) for index in drawn}
+    assert "the 30 most confused of 77" in plots.confusion_caption(77)
+    assert "most confused" not in plots.confusion_caption(50)
 
 
 def test_confusion_matrix_takes_classes_that_never_occur():
@@ -133,6 +156,29 @@ def test_bars_of_many_classes_show_the_most_frequent_and_say_so():
     assert "30 most frequent of 77" in figure.axes[0].get_xlabel()
 
 
+def test_label_scores_show_f1_and_average_precision_the_weakest_first():
+    metrics = _label_metrics()
+    axes = plots.label_scores(metrics).axes[0]
+    ranked = sorted(metrics.per_class, key=lambda one: one.f1.value)
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == [one.label for one in ranked]
+    lines = {line.get_label(): line for line in axes.lines}
+    known = [one.average_precision for one in ranked if one.average_precision is not None]
+    assert list(lines["average precision"].get_xdata()) == known
+    (container,) = axes.containers
+    assert list(container.lines[0].get_xdata()) == [one.f1.value for one in ranked]
+
+
+def test_plots_of_several_labels_say_labels():
+    metrics = _label_metrics()
+    upper, lower = plots.reliability_diagram(metrics).axes
+    assert (upper.get_ylabel(), lower.get_yscale()) == ("share that applies in the bin", "log")
+    assert np.asarray(upper.collections[0].get_offsets())[:, 1].tolist() == pytest.approx(
+        [one.accuracy for one in metrics.reliability_uncalibrated if one.count]
+    )
+    groups, names = _bars(plots.predicted_class_bars(metrics))
+    assert (groups["true"], names) == ([one.support for one in metrics.per_class], list(metrics.label_names))
+
+
 HOSTILE = ["<script>alert(1)</script>", "$\\frac{x}$", "W" * 500, "\ud800\x00\u202e", "كرة القدم", ""]
 
 
@@ -141,6 +187,11 @@ HOSTILE = ["<script>alert(1)</script>", "$\\frac{x}$", "W" * 500, "\ud800\x00\u2
 def test_any_class_name_can_be_drawn(plot):
     figure = plot(_metrics(len(HOSTILE), names=HOSTILE))
     assert plots.as_png(figure).startswith(PNG)
+
+
+@pytest.mark.filterwarnings("error")
+def test_any_label_can_be_drawn():
+    assert plots.as_png(plots.label_scores(_label_metrics(HOSTILE[:5]))).startswith(PNG)
 
 
 def test_save_plots_writes_png_files(tmp_path):

@@ -8,9 +8,13 @@ import tomllib
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from several import NAMES, several
 
 from pennyweight.errors import RunError
-from pennyweight.evaluation.metrics import StreamingMetrics
+from pennyweight.evaluation.decisions import Decision
+from pennyweight.evaluation.groups import GroupMetrics, Groups
+from pennyweight.evaluation.label_metrics import StreamingLabelMetrics
+from pennyweight.evaluation.metrics import StreamingMetrics, wilson
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
 
 HOSTILE = ["<script>alert(1)</script>", 'x" onload="alert(1)', "W" * 500, "\ud800\x00\u202e</style>", "كرة القدم", ""]
@@ -280,3 +284,46 @@ def test_worst_mistakes_cut_long_texts_and_keep_none_where_none_fit():
         one.offer(row=1, text="z" * 1_000_000, label="a", predicted="b", confidence=0.5)
     assert [len(one.text) for one in worst.ranked()] == [402]
     assert none.ranked() == []
+
+
+def _several_labels(tmp_path, **changes):
+    metrics = StreamingLabelMetrics(NAMES, Decision("multi-label", 1.5, (0.4, 0.3, 0.5, 0.6, 0.5)), resamples=20)
+    metrics.update(*several())
+    history = [*HISTORY[:2], {**HISTORY[2], "micro_f1": 0.71}]
+    return _full(metrics=metrics.result(), history=history, **changes)
+
+
+def test_the_page_of_several_labels(tmp_path):
+    contents = _several_labels(tmp_path)
+    page = _read(tmp_path, contents)
+    words = _words(page)
+    metrics = contents.metrics
+    for value in (metrics.micro_f1.value, metrics.macro_f1.value, metrics.accuracy.value, metrics.hamming_loss):
+        assert f"{100 * value:.1f} %" in words
+    assert "All labels right" in words
+    assert page.find(id="errors") is None
+    rows = page.select("#classes tbody tr") or page.select("#classes tr")
+    assert [row.th.get_text() for row in rows[-5:]] == list(NAMES)
+    assert _words(rows[-5]).split()[3] == "0.400"
+    assert {path.stem for path in (tmp_path / "plots").iterdir()} == {
+        *("loss", "scores", "learning_rate", "label_scores", "reliability", "predicted_classes"),
+    }
+    assert json.loads((tmp_path / "metrics.json").read_text()) == metrics.as_dict()
+    targets = {link["href"] for link in page.select("nav a")}
+    assert all(page.find(id=target.removeprefix("#")) for target in targets)
+
+
+@pytest.mark.parametrize("kind", ["one class", "several labels"])
+def test_groups_are_shown_the_worst_first(kind, tmp_path):
+    several_micro = None if kind == "one class" else 0.5
+    groups = Groups(
+        "<lang>", tuple(GroupMetrics(name, 7, wilson(3, 7), 0.25, several_micro) for name in ("中文", "<b>"))
+    )
+    make = _full if kind == "one class" else _several_labels
+    page = _read(tmp_path, make(groups=groups) if kind == "one class" else make(tmp_path, groups=groups))
+    section = page.find(id="groups")
+    assert "By <lang>" in _words(section)
+    assert [row.th.get_text() for row in section.select("tr")[1:]] == ["中文", "<b>"]
+    assert ("micro F1" in _words(section)) == (kind != "one class")
+    assert "42.9 %" in _words(section)
+    assert page.select("nav a[href='#groups']")

@@ -37,6 +37,9 @@ LabelMap = Annotated[
         "--map", metavar="FILE.toml|THEIRS=OURS,…", help="The data's labels in the classifier's words; others drop out."
     ),
 ]
+GroupColumn = Annotated[
+    str | None, typer.Option("--by", metavar="COLUMN", help="Also judge each value of this column by itself.")
+]
 Precision = Annotated[
     str | None,
     typer.Option(

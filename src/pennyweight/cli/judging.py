@@ -12,6 +12,7 @@ from pennyweight.cli.flags import (
     BackboneName,
     BadRow,
     Folder,
+    GroupColumn,
     LabelColumn,
     LabelMap,
     Precision,
@@ -32,6 +33,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     text: TextColumns = None,
     label: LabelColumn = None,
     label_map: LabelMap = None,
+    by: GroupColumn = None,
     on_bad_row: BadRow = None,
     precision: Precision = None,
     as_json: AsJson = False,
@@ -42,7 +44,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 
     schema = schema_of_classifier(
-        loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping
+        loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping, groups=by
     )
     reference = opened(classifier, backbone) if precision == "int8" else None
     judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)

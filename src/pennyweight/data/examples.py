@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pennyweight.data.labels import LabelEncoder, canonical, discover, is_unicode, listed, shorten
+from pennyweight.data.faults import check_columns, describe_bad_rows, fault_of, join_texts
+from pennyweight.data.group_names import group_name
+from pennyweight.data.label_sets import SEPARATOR, LabelSetEncoder, canonical_set, require_apart
+from pennyweight.data.labels import LabelEncoder, canonical, discover
 from pennyweight.data.readers import Row
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
 
 if TYPE_CHECKING:
     import datasets
-
-_NAMED_ROWS = 5
-_TEXT_REMEDY = "--text (train: --set data.text=<column>)"
-_LABEL_REMEDY = "--label (train: --set data.label=<column>)"
-_LOOK_AHEAD = 1000
-_CLOSING = "\"'\u201d\u2019\u00bb)]}*_"
-_SENTENCE_ENDS = ".!?:;\u2026\u3002\uff01\uff1f\uff1a\uff1b"
 
 
 @dataclass(frozen=True)
@@ -41,6 +35,12 @@ class Schema:
     """What to do with a row whose text is empty or no text, or whose label is missing."""
     mapping: Mapping[str, str] | None = None
     """The data's labels in the words of `labels`, for `pennyweight.data.mapping`; none: they are the same."""
+    several: bool = False
+    """Whether an item has any number of labels, none included, instead of one class."""
+    separator: str = SEPARATOR
+    """What stands between the labels of an item where they are one text."""
+    groups: str | None = None
+    """Column by whose values results are told apart; none: there is no such column."""
 
 
 class Example(NamedTuple):
@@ -50,8 +50,8 @@ class Example(NamedTuple):
     """Number of the row it came from, from 1."""
     text: str
     """The text, not cleaned."""
-    label: int | None
-    """Class index; None where the schema has no label column."""
+    label: int | tuple[int, ...] | None
+    """Class index; of several labels the class indices, ascending; None where the schema has no label column."""
     values: dict[str, Any]
     """All columns of the row."""
 
@@ -61,15 +61,23 @@ class Loaded:
     """A source, read whole."""
 
     dataset: datasets.Dataset
-    """Columns ``row`` (int64, from 1), ``text`` (string), ``label`` (int64, class index)."""
+    """Columns ``row`` (int64, from 1), ``text`` (string), ``label`` (int64, class index; of several labels a list of
+    them), and ``group`` (string) where the schema names a column for it."""
     labels: tuple[str, ...]
     """Label names in index order."""
     skipped: tuple[int, ...]
     """Numbers of the bad rows that were passed over."""
 
 
-_Labelled = tuple[int, str, Any]
-"""Row number, text, and label: class index where the classes are known, else an integer or a name."""
+_Encoder = LabelEncoder | LabelSetEncoder
+
+
+class _Labelled(NamedTuple):
+    row: int
+    text: str
+    label: Any
+    """Class index where the classes are known, else an integer or a name; of several labels a tuple of such."""
+    group: str
 
 
 class _Usable(NamedTuple):
@@ -99,7 +107,7 @@ def stream_examples(
     """
     if schema.label is not None and schema.labels is None:
         raise ValueError("label names have to be known before examples are streamed; load_examples discovers them")
-    encoder = LabelEncoder(schema.labels or (), schema.first_label) if schema.label is not None else None
+    encoder = _encoder(schema)
     return (
         Example(
             row.number,
@@ -133,65 +141,117 @@ def load_examples(
     if schema.label is None:
         raise InputError(f"{source}: no label column is named; name it with --set data.label=<column>")
     skipped: list[int] = []
-    encoder = None if schema.labels is None else LabelEncoder(schema.labels, schema.first_label)
-    usable = _usable(stream_rows(source, split=split), schema, skipped, source)
+    encoder = _encoder(schema)
     labelled = (
-        (row.number, text, _label(value, encoder, f"{source}, row {row.number}")) for row, text, value in usable
+        _Labelled(
+            row.number,
+            text,
+            _label(value, encoder, schema, f"{source}, row {row.number}"),
+            "" if schema.groups is None else group_name(row.values.get(schema.groups)),
+        )
+        for row, text, value in _usable(stream_rows(source, split=split), schema, skipped, source)
     )
     classes = None if encoder is None else len(encoder.names)
     kept = list(_within(labelled, classes, limit=limit, limit_per_class=limit_per_class))
-    numbers, texts, found = (list(column) for column in zip(*kept, strict=True)) if kept else ([], [], [])
-    names = discover(found) if encoder is None else encoder.names
+    found = [item.label for item in kept]
+    if not found:
+        raise InputError(f"{source}: no usable row, {len(skipped)} skipped; check the text and the label column")
+    names = _discovered(found, schema) if encoder is None else encoder.names
     index = {name: position for position, name in enumerate(names)}
-    labels = [index[str(label)] for label in found] if encoder is None else found
-    _check_classes(source, [names[label] for label in labels], skipped, 2 if split == "train" or encoder is None else 1)
-    return Loaded(_dataset(numbers, texts, labels), names, tuple(skipped))
+    labels: list[Any] = [_indices(label, index) for label in found] if encoder is None else found
+    at_least = 2 if split == "train" or encoder is None else 1
+    (_check_labels if schema.several else _check_classes)(source, labels, names, at_least)
+    return Loaded(_dataset(kept, labels, schema), names, tuple(skipped))
+
+
+def _encoder(schema: Schema) -> _Encoder | None:
+    """What turns labels into class indices; none where there is no label column, or the classes are not known yet."""
+    if schema.label is None or schema.labels is None:
+        return None
+    if schema.several:
+        return LabelSetEncoder(schema.labels, schema.first_label, schema.separator)
+    return LabelEncoder(schema.labels, schema.first_label)
 
 
 def _within(
     labelled: Iterator[_Labelled], classes: int | None, *, limit: int | None, limit_per_class: int | None
 ) -> Iterator[_Labelled]:
-    """Pass on what the limits admit, and read no further than they need."""
-    counts: Counter[int | str] = Counter()
-    full = 0
+    """Pass on what the limits admit, and read no further than they need.
+
+    An item of several labels is admitted as long as one of them is short of its limit; without a label it counts as of
+    a class of its own.
+    """
+    counts: Counter[int | str | None] = Counter()
+    items = full = 0
     for item in labelled:
-        if limit_per_class is not None and counts[item[2]] >= limit_per_class:
+        own = (item.label or (None,)) if isinstance(item.label, tuple) else (item.label,)
+        if limit_per_class is not None and all(counts[label] >= limit_per_class for label in own):
             continue
         yield item
-        counts[item[2]] += 1
-        full += counts[item[2]] == limit_per_class
-        if counts.total() == limit or full == classes:
+        items += 1
+        counts.update(own)
+        full += sum(counts[label] == limit_per_class for label in own if label is not None)
+        if items == limit or full == classes:
             return
 
 
-def _label(value: Any, encoder: LabelEncoder | None, where: str) -> int | str:
-    """Class index where the classes are known, else the label as the data has it; never missing in a usable row."""
+def _label(value: Any, encoder: _Encoder | None, schema: Schema, where: str) -> Any:
+    """Class indices where the classes are known, else the label as the data has it; never missing in a usable row."""
     if encoder is None:
         try:
-            label = canonical(value)
+            label = canonical_set(value, schema.separator) if schema.several else canonical(value)
         except TypeError as error:
-            raise InputError(f"{where}: {error}; correct it, or name another column with data.label") from None
+            several = isinstance(value, list | tuple) and not schema.several
+            remedy = "--set data.task=multi-label reads lists of labels" if several else "correct it"
+            raise InputError(f"{where}: {error}; {remedy}, or name another column with data.label") from None
     else:
         label = encoder.encode(value, where=where)
     assert label is not None
     return label
 
 
-def _check_classes(source: str, labels: list[str], skipped: list[int], at_least: int) -> None:
-    if not labels:
-        raise InputError(f"{source}: no usable row, {len(skipped)} skipped; check the text and the label column")
+def _discovered(found: Sequence[Any], schema: Schema) -> tuple[str, ...]:
+    if not schema.several:
+        return discover(found)
+    names = discover(label for labels in found for label in labels)
+    require_apart(names, schema.separator)
+    return names
+
+
+def _indices(label: Any, index: dict[str, int]) -> int | tuple[int, ...]:
+    """Class indices of a label as the data has it."""
+    if isinstance(label, tuple):
+        return tuple(sorted(index[str(one)] for one in label))
+    return index[str(label)]
+
+
+def _check_classes(source: str, labels: Sequence[int], names: Sequence[str], at_least: int) -> None:
     if len(set(labels)) < at_least:
         raise InputError(
-            f"{source}: all {len(labels)} items read are of one class ({labels[0]}); give data with several classes "
-            "(a file sorted by class needs a larger data.limit, or data.limit_per_class instead)"
+            f"{source}: all {len(labels)} items read are of one class ({names[labels[0]]}); give data with several "
+            "classes (a file sorted by class needs a larger data.limit, or data.limit_per_class instead)"
         )
 
 
-def _dataset(numbers: list[int], texts: list[str], labels: list[Any]) -> datasets.Dataset:
+def _check_labels(source: str, labels: Sequence[tuple[int, ...]], names: Sequence[str], at_least: int) -> None:
+    """Refuses data that nothing can be learnt from: too few labels known, or the same ones for every item."""
+    if len(names) < 2:
+        known = f"only the label {names[0]}" if names else "no label"
+        raise InputError(f"{source}: {known} occurs in the {len(labels)} items read; give data with two or more")
+    if len(set(labels)) < at_least:
+        same = ", ".join(names[index] for index in labels[0]) or "none"
+        raise InputError(f"{source}: all {len(labels)} items read have the same labels ({same}); give others as well")
+
+
+def _dataset(kept: Sequence[_Labelled], labels: list[Any], schema: Schema) -> datasets.Dataset:
     import datasets
 
-    columns = {"row": numbers, "text": texts, "label": labels}
-    features = {"row": datasets.Value("int64"), "text": datasets.Value("string"), "label": datasets.Value("int64")}
+    number, text = datasets.Value("int64"), datasets.Value("string")
+    columns: dict[str, list[Any]] = {"row": [one.row for one in kept], "text": [one.text for one in kept]}
+    features: dict[str, Any] = {"row": number, "text": text}
+    columns["label"], features["label"] = labels, datasets.List(number) if schema.several else number
+    if schema.groups is not None:
+        columns["group"], features["group"] = [one.group for one in kept], text
     return datasets.Dataset.from_dict(columns, features=datasets.Features(features))
 
 
@@ -201,83 +261,13 @@ def _usable(rows: Iterator[Row], schema: Schema, skipped: list[int], source: str
     first = True
     for row in rows:
         if first:
-            _check_columns(source, row, schema)
+            check_columns(source, row, schema)
             first = False
         text = join_texts([row.values.get(column) for column in schema.text])
-        fault = _fault(row, text, schema)
+        fault = fault_of(row, text, schema)
         if fault is None:
             yield _Usable(row, str(text), row.values.get(schema.label) if schema.label is not None else None)
         elif schema.on_bad_row == "skip":
             skipped.append(row.number)
         else:
-            raise InputError(_bad_rows(source, row, fault, rows, schema))
-
-
-def join_texts(parts: list[Any]) -> str | None:
-    """Join the text columns of a row, or return None if one of them holds something that is not a text.
-
-    A missing part (null or NaN) counts as empty.
-    """
-    joined = ""
-    for part in parts:
-        if part is None or (isinstance(part, float) and math.isnan(part)):
-            continue
-        if not isinstance(part, str):
-            return None
-        right = part.strip()
-        if joined and right:
-            # A few characters are enough to see through closing quotes and brackets.
-            end = joined[-8:].rstrip(_CLOSING)[-1:]
-            joined += " " if end and end in _SENTENCE_ENDS else ". "
-        joined += right
-    return joined
-
-
-def _check_columns(source: str, row: Row, schema: Schema) -> None:
-    wanted = [(column, _TEXT_REMEDY) for column in schema.text]
-    if schema.label is not None:
-        wanted.append((schema.label, _LABEL_REMEDY))
-    if schema.label in schema.text:
-        raise InputError(
-            f"{source}: column {schema.label!r} cannot be both the text and the label; name another text column"
-        )
-    for column, remedy in wanted:
-        if column not in row.values:
-            there = listed(tuple(map(str, row.values))) or "none"
-            raise InputError(f"{source} has no column {column!r}; it has: {there}; name one with {remedy}")
-
-
-def _fault(row: Row, text: str | None, schema: Schema) -> str | None:
-    if text is None:
-        value = next(value for column in schema.text if join_texts([value := row.values.get(column)]) is None)
-        return f"the text is not a string but {shorten(value)}"
-    if not text:
-        return "the text is empty"
-    if not is_unicode(text):
-        return "the text holds half of a surrogate pair, which is not valid Unicode"
-    if schema.label is not None and _is_missing(row.values.get(schema.label)):
-        return "the label is missing"
-    return None
-
-
-def _is_missing(label: Any) -> bool:
-    try:
-        return canonical(label) is None
-    except TypeError:
-        return False
-
-
-def _bad_rows(source: str, row: Row, fault: str, rows: Iterator[Row], schema: Schema) -> str:
-    """Describe a bad row, and name those that follow within the next thousand."""
-    numbers = [row.number]
-    for later in islice(rows, _LOOK_AHEAD):
-        text = join_texts([later.values.get(column) for column in schema.text])
-        if _fault(later, text, schema) is not None:
-            numbers.append(later.number)
-        if len(numbers) == _NAMED_ROWS:
-            break
-    remedy = "correct it, or pass over such rows with --on-bad-row skip"
-    if len(numbers) == 1:
-        return f"{source}, row {row.number}: {fault}; {remedy}"
-    others = ", ".join(map(str, numbers[1:]))
-    return f"{source}, row {row.number}: {fault}, and rows {others} cannot be used either; {remedy}"
+            raise InputError(describe_bad_rows(source, row, fault, rows, schema))

@@ -45,18 +45,16 @@ def hub_split(name: str, config: str | None, split: str) -> datasets.Dataset:
 
 
 def hub_rows(dataset: datasets.Dataset) -> Iterator[Row]:
-    """Stream the rows of a split; columns of class labels come as label names."""
-    named = {
-        column: feature.names
-        for column, feature in dataset.features.items()
-        if isinstance(feature, datasets.ClassLabel) and feature.names
-    }
+    """Stream the rows of a split; columns of class labels, or of lists of them, come as label names."""
+    named = {column: names for column, feature in dataset.features.items() if (names := _names_of(feature))}
     number = 0
     for batch in _batches(dataset):
         for values in batch.to_pylist():
             number += 1
             for column, names in named.items():
-                values[column] = _name(values[column], names)
+                value = values[column]
+                several = isinstance(value, list)
+                values[column] = [_name(one, names) for one in value] if several else _name(value, names)
             yield Row(number, values)
 
 
@@ -80,6 +78,12 @@ def hub_fingerprint(dataset: datasets.Dataset, name: str, config: str | None) ->
     revisions = {Path(file["filename"]).parent.name for file in dataset.cache_files}
     parts = [name, config or "default", str(dataset.split), f"{len(dataset)} rows", *sorted(revisions)]
     return " ".join(parts)
+
+
+def _names_of(feature: Any) -> list[str]:
+    """The class names of a column, or of the lists in it; empty where it has none."""
+    own = feature.feature if isinstance(feature, datasets.List) else feature
+    return list(own.names or ()) if isinstance(own, datasets.ClassLabel) else []
 
 
 def _name(index: int | None, names: list[str]) -> str | None:

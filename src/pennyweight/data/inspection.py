@@ -49,6 +49,10 @@ class Inspection:
     """First rows that occur in the evaluation data."""
     windows_per_text: dict[str, float] | None = None
     """Mean, median, 95 % quantile and most windows of a text, by these names; none: every text is one."""
+    labels_per_item: float | None = None
+    """Mean number of labels of an item, where it may have several; none: each has one class."""
+    without_label: int | None = None
+    """Items without any label, where they may have several."""
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fields as plain values for JSON."""
@@ -57,13 +61,16 @@ class Inspection:
     def lines(self) -> list[str]:
         """Say the same in sentences; troubles that do not occur are left out."""
         quantiles = self.length_quantiles
+        kind = "classes" if self.labels_per_item is None else "labels"
         lines = [
-            f"{self.items} items in {len(self.class_counts)} classes: {_class_list(self.class_counts)}",
+            f"{self.items} items in {len(self.class_counts)} {kind}: {_class_list(self.class_counts)}",
             f"tokens per text: median {quantiles['50%']}, 95 % up to {quantiles['95%']}, longest {quantiles['max']}",
         ]
         if self.windows_per_text is not None:
             numbers = ", ".join(f"{name} {number:.3g}" for name, number in self.windows_per_text.items())
             lines.append(f"windows per text: {numbers}")
+        if self.labels_per_item is not None:
+            lines.append(f"{self.labels_per_item:.2f} labels per item; items without any: {self.without_label}")
         troubles = (
             (self.truncated, f"longer than {self.max_length} tokens, cut there", self.truncated_rows),
             (self.duplicates, "repeating an earlier item (same text, same label)", self.duplicate_rows),
@@ -78,7 +85,7 @@ class Inspection:
 
 def inspect(
     texts: Sequence[str],
-    labels: NDArray[np.integer[Any]],
+    labels: NDArray[Any],
     label_names: Sequence[str],
     *,
     token_lengths: NDArray[np.integer[Any]],
@@ -93,7 +100,7 @@ def inspect(
 
     Args:
         texts: the texts, [items].
-        labels: class indices, [items].
+        labels: class indices, int [items], or of several labels which ones apply, bool [items, classes].
         label_names: names in index order.
         token_lengths: untruncated length of each text in tokens (`TokenTable.full_lengths`), [items].
         max_length: longest text that is read whole, in tokens, special tokens included.
@@ -110,7 +117,8 @@ def inspect(
         raise ValueError(
             f"{len(texts)} texts, {len(labels)} labels, {len(lengths)} lengths and {len(numbers)} rows do not match"
         )
-    counts = np.bincount(labels, minlength=len(label_names))
+    several = labels.ndim == 2
+    counts = labels.sum(axis=0) if several else np.bincount(labels, minlength=len(label_names))
     quantiles = np.quantile(lengths, list(_QUANTILES.values()), method="nearest") if len(lengths) else [0] * 8
     duplicate, conflicting = _repeats(texts, labels)
     truncated = np.flatnonzero(lengths > max_length)
@@ -133,6 +141,8 @@ def inspect(
         conflicting_rows=first(conflicting),
         leaked_rows=first(leaked),
         windows_per_text=None if windows is None else _windows_per_text(windows),
+        labels_per_item=float(labels.sum() / max(len(labels), 1)) if several else None,
+        without_label=int((~labels.any(axis=1)).sum()) if several else None,
     )
 
 
@@ -201,12 +211,40 @@ def split_validation(
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
+def split_several(
+    labels: NDArray[np.bool_], *, fraction: float, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Split items with several labels into training and validation, so that rare labels occur in both.
+
+    Every item counts as of the rarest of its labels (of equally rare ones the first), those without any as of a class
+    of their own, and each such class is split as `split_validation` does; one of a single item stays with training. So
+    every label that occurs can be learnt.
+
+    Args:
+        labels: which labels apply, [items, classes].
+        fraction: share that goes to validation, 0 <= fraction < 1; 0: none does.
+        seed: seed of the draw.
+
+    Returns:
+        Indices of the training items and of the validation items, each ascending.
+    """
+    classes = labels.shape[1]
+    rarity = np.where(labels, labels.sum(axis=0), len(labels) + 1)
+    rarest = np.where(labels.any(axis=1), rarity.argmin(axis=1), classes)
+    single = np.flatnonzero(np.bincount(rarest, minlength=classes + 1)[rarest] == 1)
+    divisible = np.setdiff1d(np.arange(len(labels)), single)
+    names = [*map(str, range(classes)), "none"]
+    training, validation = split_validation(rarest[divisible], names, fraction=fraction, seed=seed)
+    return np.union1d(divisible[training], single), divisible[validation]
+
+
 def _repeats(texts: Sequence[str], labels: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Indices of the items that repeat an earlier one, and of those whose text has several labels."""
     keys = [_key(text) for text in texts]
-    labels_of: dict[bytes, set[int]] = {}
+    labels_of: dict[bytes, set[Any]] = {}
     duplicates: list[int] = []
-    for index, (key, label) in enumerate(zip(keys, labels.tolist(), strict=True)):
+    comparable = labels.tolist() if labels.ndim == 1 else [row.tobytes() for row in labels]
+    for index, (key, label) in enumerate(zip(keys, comparable, strict=True)):
         known = labels_of.setdefault(key, set())
         if label in known:
             duplicates.append(index)

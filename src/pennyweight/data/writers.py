@@ -17,7 +17,7 @@ from pennyweight.files import atomic_writer
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Kind = Literal["int", "float", "text"]
+Kind = Literal["int", "float", "text", "ints", "texts"]
 Rows = Sequence[Mapping[str, Any]]
 WriteRows = Callable[[Rows], object]
 
@@ -158,6 +158,7 @@ def _schema(columns: Mapping[str, Kind]) -> pa.Schema:
     import pyarrow as pa
 
     types = {"int": pa.int64(), "float": pa.float64(), "text": pa.string()}
+    types |= {"ints": pa.list_(pa.int64()), "texts": pa.list_(pa.string())}
     return pa.schema([(name, types[kind]) for name, kind in columns.items()])
 
 

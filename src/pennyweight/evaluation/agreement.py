@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from pennyweight.errors import InputError
 
@@ -17,11 +17,11 @@ class Agreement:
 
     examples: int
     accuracy: float
-    """Share of items that are right."""
+    """Share of items that are right; of several labels those whose labels are all right."""
     reference_accuracy: float
     """The same in the number format compared with."""
     agreement: float
-    """Share of items that get the same label both ways."""
+    """Share of items that get the same label, or the same labels, both ways."""
 
     @property
     def difference(self) -> float:
@@ -42,11 +42,14 @@ class StreamingAgreement:
 
     def update(self, logits: ArrayLike, reference: ArrayLike, labels: ArrayLike) -> None:
         """Add items: logits both ways, [n, classes], and the true class of each, [n]."""
-        found, expected, truth = np.argmax(logits, axis=1), np.argmax(reference, axis=1), np.asarray(labels)
+        self.add(np.argmax(logits, axis=1), np.argmax(reference, axis=1), np.asarray(labels))
+
+    def add(self, found: NDArray[Any], expected: NDArray[Any], truth: NDArray[Any]) -> None:
+        """Add items as they were decided both ways: class indices int [n], or labels given, bool [n, classes]."""
         self._examples += len(truth)
-        self._right += int((found == truth).sum())
-        self._reference_right += int((expected == truth).sum())
-        self._same += int((found == expected).sum())
+        self._right += _equal(found, truth)
+        self._reference_right += _equal(expected, truth)
+        self._same += _equal(found, expected)
 
     def result(self) -> Agreement:
         """The shares so far; raises InputError where there was no item."""
@@ -54,3 +57,9 @@ class StreamingAgreement:
             raise InputError("the data hold no labelled item to compare on; give others with --data")
         count = self._examples
         return Agreement(count, self._right / count, self._reference_right / count, self._same / count)
+
+
+def _equal(one: NDArray[Any], other: NDArray[Any]) -> int:
+    """How many items are the same in both; of several labels all of an item's."""
+    same = one == other
+    return int((same.all(axis=1) if same.ndim == 2 else same).sum())

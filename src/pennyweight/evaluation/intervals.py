@@ -69,10 +69,10 @@ def bootstrap_f1(confusion: _Counts, *, resamples: int = 1000, seed: int = 0) ->
     values, defined = _resampled_f1(confusion, resamples, seed)
     macro = values.sum(1) / defined.sum(1) * present.mean()
     per_class = tuple(
-        _percentiles(float(estimate[i]), values[defined[:, i], i] if present[i] else values[:, i])
+        percentiles(float(estimate[i]), values[defined[:, i], i] if present[i] else values[:, i])
         for i in range(len(confusion))
     )
-    return _percentiles(float(estimate.mean()), macro), per_class
+    return percentiles(float(estimate.mean()), macro), per_class
 
 
 def _resampled_f1(confusion: _Counts, resamples: int, seed: int) -> tuple[_Floats, NDArray[np.bool_]]:
@@ -106,7 +106,8 @@ def _f1(hits: _Counts, support: _Counts, predicted: _Counts) -> tuple[_Floats, N
     return ratio(2 * hits, support + predicted), support + predicted > 0
 
 
-def _percentiles(estimate: float, resampled: _Floats) -> Interval:
+def percentiles(estimate: float, resampled: _Floats) -> Interval:
+    """An estimate with the middle 95 % of what resamples made of it; [0, 1] where no resample defines it."""
     if not resampled.size:
         return Interval(estimate, 0.0, 1.0)
     low, high = np.quantile(resampled, (0.025, 0.975))

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pennyweight.errors import InputError, RunError
+from pennyweight.evaluation import confusion
 from pennyweight.evaluation.intervals import Interval, bootstrap_f1, ratio, wilson
 
 __all__ = [
@@ -107,6 +108,11 @@ class Metrics:
     reliability: tuple[ReliabilityBin, ...]
     reliability_uncalibrated: tuple[ReliabilityBin, ...]
 
+    @property
+    def several(self) -> bool:
+        """Each item has one class, not several labels."""
+        return False
+
     def as_dict(self) -> dict[str, Any]:
         """The contract of ``evaluate --json`` and metrics.json: plain Python values, never NaN."""
         return {
@@ -126,7 +132,7 @@ class Metrics:
                 {**vars(one), "f1": one.f1.value, "f1_low": one.f1.low, "f1_high": one.f1.high}
                 for one in self.per_class
             ],
-            "confusion": [list(row) for row in self.confusion],
+            "confusion": confusion.as_json(self.confusion),
             "reliability": {
                 "calibrated": [vars(one).copy() for one in self.reliability],
                 "uncalibrated": [vars(one).copy() for one in self.reliability_uncalibrated],
@@ -151,7 +157,7 @@ class Metrics:
             accuracy=Interval(**content["accuracy"]),
             macro_f1=Interval(content["macro_f1"], **content["macro_f1_interval"]),
             per_class=tuple(map(one_class, content["per_class"])),
-            confusion=tuple(map(tuple, content["confusion"])),
+            confusion=confusion.from_json(content["confusion"]),
             reliability=bins("calibrated"),
             reliability_uncalibrated=bins("uncalibrated"),
         )
@@ -227,7 +233,7 @@ class StreamingMetrics:
         hits, support, predicted = self._confusion.diagonal(), self._confusion.sum(1), self._confusion.sum(0)
         precision, recall = ratio(hits, predicted), ratio(hits, support)
         macro_f1, class_f1 = bootstrap_f1(self._confusion, resamples=resamples, seed=seed)
-        before, after = (_reliability(histogram) for histogram in self._histograms)
+        before, after = (reliability(histogram) for histogram in self._histograms)
         return Metrics(
             label_names=self._names,
             examples=self.examples,
@@ -237,8 +243,8 @@ class StreamingMetrics:
             macro_f1=macro_f1,
             log_loss=float(self._losses[1] / self.examples),
             log_loss_uncalibrated=float(self._losses[0] / self.examples),
-            ece=_expected_calibration_error(self._histograms[1]),
-            ece_uncalibrated=_expected_calibration_error(self._histograms[0]),
+            ece=expected_calibration_error(self._histograms[1]),
+            ece_uncalibrated=expected_calibration_error(self._histograms[0]),
             temperature=self._temperatures[1],
             per_class=tuple(
                 ClassMetrics(name, int(support[i]), int(predicted[i]), float(precision[i]), float(recall[i]), f1)
@@ -250,13 +256,13 @@ class StreamingMetrics:
         )
 
 
-def _expected_calibration_error(histogram: _Floats) -> float:
+def expected_calibration_error(histogram: _Floats) -> float:
     """Mean over items of abs(accuracy - confidence) of the item's bin (Guo et al., "On calibration…", ICML 2017)."""
     items, right, confidence = histogram
     return float(np.abs(right - confidence).sum() / items.sum())
 
 
-def _reliability(histogram: _Floats) -> tuple[ReliabilityBin, ...]:
+def reliability(histogram: _Floats) -> tuple[ReliabilityBin, ...]:
     """The histogram (items, right ones, sum of confidences) by bin as bins with means."""
     bins = histogram.shape[1]
     return tuple(

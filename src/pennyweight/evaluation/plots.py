@@ -15,7 +15,10 @@ from matplotlib.colors import LinearSegmentedColormap, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter, StrMethodFormatter
 
+from pennyweight.evaluation.confusion import most_confused
 from pennyweight.evaluation.drawing import BLUE, FAINT, GREEN, INK, ORANGE, PURPLE, as_png, short, styled
+from pennyweight.evaluation.judged import AnyMetrics
+from pennyweight.evaluation.label_results import LabelMetrics
 from pennyweight.evaluation.metrics import Metrics, ReliabilityBin
 from pennyweight.files import write_bytes
 
@@ -25,6 +28,8 @@ History = Sequence[Mapping[str, Any]]
 _CURVE = (4.6, 3.1)
 _LEGIBLE_CLASSES = 30
 _MOST_POINTS = 300
+MOST_DRAWN = 50
+"""Most classes of a confusion matrix that is drawn whole."""
 
 
 @styled
@@ -40,10 +45,11 @@ def loss_curves(history: History) -> Figure:
 
 @styled
 def score_curves(history: History) -> Figure:
-    """Accuracy and macro precision, recall and F1 on the validation data, in per cent, by optimiser step."""
+    """Accuracy (of several labels micro F1) and macro averages on validation data, in per cent, by optimiser step."""
+    several = any("micro_f1" in record for record in history)
     figure, axes = _step_axes("on validation data")
     curves = (
-        ("accuracy", "accuracy", BLUE, "o"),
+        *((("micro_f1", "micro F1", BLUE, "o"),) if several else (("accuracy", "accuracy", BLUE, "o"),)),
         ("macro_precision", "macro precision", ORANGE, "^"),
         ("macro_recall", "macro recall", GREEN, "v"),
         ("macro_f1", "macro F1", PURPLE, "s"),
@@ -68,10 +74,14 @@ def learning_rate_curve(history: History) -> Figure:
 
 @styled
 def confusion_matrix(metrics: Metrics) -> Figure:
-    """Counts [true][predicted], shaded by the share of the true class; only some ticks beyond thirty classes."""
+    """Counts [true][predicted], shaded by the share of the true class; of many classes those that are most confused."""
     counts = np.asarray(metrics.confusion)
-    classes = len(counts)
     support = counts.sum(axis=1, keepdims=True)
+    drawn = list(range(len(counts)))
+    if len(counts) > MOST_DRAWN:
+        drawn = most_confused(metrics.confusion, _LEGIBLE_CLASSES)
+        counts, support = counts[np.ix_(drawn, drawn)], support[drawn]
+    classes = len(counts)
     shares = np.divide(counts, support, out=np.zeros(counts.shape), where=support > 0)
     side = float(np.clip(2.4 + 0.25 * classes, 4.2, 9.0))
     figure = Figure(figsize=(side + 0.8, side))
@@ -80,7 +90,7 @@ def confusion_matrix(metrics: Metrics) -> Figure:
     # Square-root shading: errors are a few per cent of a class and would be invisible beside the diagonal.
     image = axes.imshow(shares, cmap=shades, norm=PowerNorm(0.5, vmin=0, vmax=1), interpolation="nearest")
     ticks = range(0, classes, -(-classes // _LEGIBLE_CLASSES))
-    names = [short(metrics.label_names[i], 20) for i in ticks]
+    names = [short(metrics.label_names[drawn[i]], 20) for i in ticks]
     font = float(np.clip(10 - 0.13 * classes, 6, 9))
     upright = classes > 8 or max(map(len, names)) > 12
     axes.set_xticks(ticks, names, fontsize=font, rotation=90 if upright else 0)
@@ -98,6 +108,14 @@ def confusion_matrix(metrics: Metrics) -> Figure:
     return figure
 
 
+def confusion_caption(classes: int) -> str:
+    """What `confusion_matrix` shows of so many classes."""
+    which = f", the {_LEGIBLE_CLASSES} most confused of {classes:,}" if classes > MOST_DRAWN else ""
+    return (
+        f"Confusion matrix: rows are true classes, columns predicted ones{which}; shaded by the share of the true class"
+    )
+
+
 def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, font: float) -> None:
     """Every count into its cell, and thin lines between the cells; zeros are left out where cells are many."""
     for true, predicted in np.ndindex(*counts.shape):
@@ -113,11 +131,16 @@ def _write_counts(axes: Axes, counts: np.ndarray, shares: np.ndarray, font: floa
 
 
 @styled
-def reliability_diagram(metrics: Metrics) -> Figure:
-    """Accuracy against confidence before and after temperature scaling, and how many items each bin holds."""
+def reliability_diagram(metrics: AnyMetrics) -> Figure:
+    """Accuracy against confidence before and after temperature scaling, and how many items each bin holds.
+
+    Of several labels it is how often labels apply against the probability that they were given, each label of each item
+    for itself; their numbers are drawn on a logarithmic scale, since most labels are improbable.
+    """
+    truth, confidence = ("share that applies", "probability") if metrics.several else ("accuracy", "confidence")
     figure = Figure(figsize=(5.2, 4.8))
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label="confidence = accuracy")
+    upper.plot([0, 1], [0, 1], color=INK, linewidth=0.8, linestyle=(0, (4, 3)), label=f"{confidence} = {truth}")
     versions = [(metrics.reliability_uncalibrated, f"as trained, ECE {metrics.ece_uncalibrated:.3f}", ORANGE, "s")]
     if metrics.temperature != 1:
         after = f"temperature {metrics.temperature:.2f}, ECE {metrics.ece:.3f}"
@@ -126,19 +149,22 @@ def reliability_diagram(metrics: Metrics) -> Figure:
         filled = [one for one in bins if one.confidence is not None and one.accuracy is not None]
         across, up = [one.confidence for one in filled], [one.accuracy for one in filled]
         # A marker's area tells how many items stand behind it, so that a bin of two does not shout.
-        areas = [8 + 60 * one.count / metrics.examples for one in filled]
+        areas = [8 + 60 * one.count / sum(every.count for every in bins) for one in filled]
         upper.plot(across, up, color=colour, linewidth=0.8)
         upper.scatter(across, up, s=areas, color=colour, marker=marker, label=label, zorder=3, clip_on=False)
         _draw_counts(lower, bins, index, len(versions), colour)
-    upper.set_ylabel("accuracy in the bin")
+    upper.set_ylabel(f"{truth} in the bin")
     upper.set_ylim(-0.02, 1.02)
     upper.yaxis.set_major_formatter(PercentFormatter(1.0))
     upper.legend(loc="upper left")
-    lower.set_ylabel("items")
+    lower.set_ylabel("labels" if metrics.several else "items")
+    if metrics.several:
+        lower.set_yscale("log")
+    else:
+        lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.yaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     lower.grid(visible=False, axis="x")
-    lower.set_xlabel("confidence (probability of the predicted class)")
+    lower.set_xlabel(confidence + (" of the label" if metrics.several else " (probability of the predicted class)"))
     lower.xaxis.set_major_formatter(PercentFormatter(1.0))
     lower.set_xlim(0, 1)
     return figure
@@ -151,9 +177,9 @@ def _draw_counts(axes: Axes, bins: Sequence[ReliabilityBin], index: int, version
 
 
 @styled
-def predicted_class_bars(metrics: Metrics) -> Figure:
+def predicted_class_bars(metrics: AnyMetrics) -> Figure:
     """How often each class is the truth and how often it was predicted; of more than thirty, the most frequent."""
-    classes = list(metrics.per_class)
+    classes: list[Any] = list(metrics.per_class)
     if len(classes) > _LEGIBLE_CLASSES:
         classes = sorted(classes, key=lambda one: -max(one.support, one.predicted))[:_LEGIBLE_CLASSES]
     place = np.arange(len(classes))
@@ -167,8 +193,33 @@ def predicted_class_bars(metrics: Metrics) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    most = f" (the {len(classes)} most frequent of {len(metrics.per_class)} classes)"
+    kind = "labels" if metrics.several else "classes"
+    most = f" (the {len(classes)} most frequent of {len(metrics.per_class)} {kind})"
     axes.set_xlabel("items" + (most if len(classes) < len(metrics.per_class) else ""))
+    axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
+    return figure
+
+
+@styled
+def label_scores(metrics: LabelMetrics) -> Figure:
+    """F1 of each label at its threshold, with its 95 % interval, and average precision; the weakest thirty of many."""
+    labels = sorted(metrics.per_class, key=lambda one: one.f1.value)[:_LEGIBLE_CLASSES]
+    place = np.arange(len(labels))
+    figure = Figure(figsize=(7.0, 1.3 + 0.26 * len(labels)))
+    axes = figure.subplots()
+    low = [one.f1.value - min(one.f1.low, one.f1.value) for one in labels]
+    high = [max(one.f1.high, one.f1.value) - one.f1.value for one in labels]
+    scores = [one.f1.value for one in labels]
+    axes.errorbar(scores, place, xerr=(low, high), fmt="o", color=BLUE, elinewidth=1.0, label="F1, 95 % interval")
+    known = [(one.average_precision, y) for y, one in enumerate(labels) if one.average_precision is not None]
+    across, up = zip(*known, strict=True) if known else ((), ())
+    axes.plot(across, up, color=ORANGE, marker="^", linestyle="", label="average precision")
+    axes.set_yticks(place, [short(one.label, 26) for one in labels])
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(PercentFormatter(1.0))
+    axes.tick_params(axis="y", length=0)
+    axes.set_xlabel("score" if len(labels) == len(metrics.per_class) else f"score (the {len(labels)} weakest labels)")
     axes.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 1), borderaxespad=0)
     return figure
 

@@ -16,6 +16,8 @@ from matplotlib.figure import Figure
 
 from pennyweight.evaluation import plots
 from pennyweight.evaluation.drawing import as_svg, short
+from pennyweight.evaluation.groups import Groups
+from pennyweight.evaluation.judged import AnyMetrics
 from pennyweight.evaluation.metrics import Metrics
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.files import write_bytes
@@ -85,10 +87,11 @@ class ReportContents:
         data: the inspection of the training data.
         recipe: the whole recipe, nested by section.
         environment: versions, device, dtype, seconds, git state.
+        groups: the same metrics by the values of a column.
     """
 
     title: str
-    metrics: Metrics
+    metrics: AnyMetrics
     evaluated_on: str
     mistakes: Sequence[Mistake] = ()
     plan: Mapping[str, Any] | None = None
@@ -96,6 +99,7 @@ class ReportContents:
     data: Mapping[str, Any] | None = None
     recipe: Mapping[str, Any] | None = None
     environment: Mapping[str, Any] | None = None
+    groups: Groups | None = None
 
 
 def write_report(folder: Path, contents: ReportContents) -> Path:
@@ -125,7 +129,10 @@ def _figures(contents: ReportContents) -> dict[str, Figure]:
         figures["scores"] = plots.score_curves(contents.history)
     if "step" in events:
         figures["learning_rate"] = plots.learning_rate_curve(contents.history)
-    figures["confusion"] = plots.confusion_matrix(contents.metrics)
+    if isinstance(contents.metrics, Metrics):
+        figures["confusion"] = plots.confusion_matrix(contents.metrics)
+    else:
+        figures["label_scores"] = plots.label_scores(contents.metrics)
     figures["reliability"] = plots.reliability_diagram(contents.metrics)
     figures["predicted_classes"] = plots.predicted_class_bars(contents.metrics)
     return figures
@@ -152,7 +159,9 @@ def _render(contents: ReportContents, figures: Mapping[str, Figure]) -> str:
         # Drawn by matplotlib, which escapes the class names in it.
         plots={name: Markup(as_svg(figure)) for name, figure in figures.items()},
         classes=_classes(contents.metrics),
-        confusions=_confusions(contents.metrics),
+        confusions=_confusions(contents.metrics) if isinstance(contents.metrics, Metrics) else [],
+        confusion_caption=plots.confusion_caption(len(contents.metrics.label_names)),
+        groups=contents.groups,
         mistakes=[(mistake, _excerpt(mistake.text)) for mistake in contents.mistakes],
         plan=contents.plan,
         shares=_shares(contents.plan) if contents.plan else None,
@@ -163,10 +172,12 @@ def _render(contents: ReportContents, figures: Mapping[str, Figure]) -> str:
     )
 
 
-def _classes(metrics: Metrics) -> dict[str, Any]:
+def _classes(metrics: AnyMetrics) -> dict[str, Any]:
     """The per-class table: in label order where it is short, else the weakest first."""
     weakest_first = len(metrics.per_class) > _SMALL_TABLE
-    rows = sorted(metrics.per_class, key=lambda one: one.f1.value) if weakest_first else list(metrics.per_class)
+    rows: list[Any] = list(metrics.per_class)
+    if weakest_first:
+        rows.sort(key=lambda one: one.f1.value)
     return {
         "rows": rows,
         "weakest_first": weakest_first,

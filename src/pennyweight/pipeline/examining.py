@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.data.examples import Example, join_texts
+from pennyweight.data.examples import Example
+from pennyweight.data.faults import join_texts
 from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
 from pennyweight.evaluation.joint import JointCounts

@@ -12,6 +12,9 @@ from pennyweight.pipeline.probing import probe
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.fit import Fitted
 
+_SCORES = {"accuracy": "accuracy", "micro_f1": "micro F1"}
+"""The first score of a validation, by what it is."""
+
 
 def train_network(bench: Workbench, folder: Path, speaker: Speaker, *, what: str = "training") -> Fitted:
     """Train the workbench's network to the chosen weights, by way of the stages before; raises as these and `Fit.run`.
@@ -36,9 +39,10 @@ def train_network(bench: Workbench, folder: Path, speaker: Speaker, *, what: str
         def listen(event: Any, progress: Any) -> None:
             if isinstance(event, Mapping):
                 epoch = course.epochs_after(progress.next_step)
+                first = "micro_f1" if "micro_f1" in event else "accuracy"
                 bar.say(
                     f"epoch {epoch:.2f}: validation loss {event['loss']:.4f}, "
-                    f"accuracy {100 * event['accuracy']:.2f} %, macro F1 {100 * event['macro_f1']:.2f} %"
+                    f"{_SCORES[first]} {100 * event[first]:.2f} %, macro F1 {100 * event['macro_f1']:.2f} %"
                 )
                 return
             bar.update(progress.next_step, f"loss {event.loss:.3f}, {event.items / event.seconds:.0f} examples/s")

@@ -13,11 +13,16 @@ import numpy as np
 
 from pennyweight.classifier import Classifier
 from pennyweight.data.examples import Example, Schema
+from pennyweight.data.group_names import group_name
+from pennyweight.data.label_sets import membership
 from pennyweight.data.windows import windows
-from pennyweight.data.writers import open_table
+from pennyweight.data.writers import Kind, open_table
 from pennyweight.evaluation.agreement import Agreement, StreamingAgreement
-from pennyweight.evaluation.metrics import Metrics, StreamingMetrics
+from pennyweight.evaluation.groups import Groups, StreamingGroups
+from pennyweight.evaluation.judged import AnyMetrics, Streaming
 from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
+from pennyweight.manifest import require_one_class
+from pennyweight.pipeline.answers import Answers
 from pennyweight.pipeline.preparation import Collected, stream_source
 from pennyweight.predictor import WINDOW, Predictor
 from pennyweight.recipe import Recipe
@@ -42,7 +47,7 @@ class Compared:
 class Judgement:
     """What an evaluation found."""
 
-    metrics: Metrics
+    metrics: AnyMetrics
     mistakes: tuple[Mistake, ...]
     """The most confident ones first."""
     evaluated_on: str
@@ -55,13 +60,16 @@ class Judgement:
     """The same items in another number format, where that was asked for."""
     unmapped: Mapping[str, int] | None = None
     """Rows left out by a label mapping, by their label; none where there is no mapping."""
+    groups: Groups | None = None
+    """The same metrics for each group of items, where a column was named for it."""
 
     def as_dict(self) -> dict[str, Any]:
         """The metrics as ``evaluate --json`` prints them, with the data named."""
         compared = {} if self.compared is None else {"compared": self.compared.as_dict()}
         unmapped = {} if self.unmapped is None else {"unmapped": dict(self.unmapped)}
+        groups = {} if self.groups is None else {"groups": self.groups.as_dict()}
         told = {"evaluated_on": self.evaluated_on, "skipped": self.skipped, **unmapped}
-        return {**told, **self.metrics.as_dict(), **compared}
+        return {**told, **self.metrics.as_dict(), **compared, **groups}
 
 
 def evaluate_source(
@@ -79,7 +87,8 @@ def evaluate_source(
         classifier: the classifier.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         out: folder for a report; none: no report is written.
-        schema: columns and labels, and what the data's labels mean where they are others; none: those of training.
+        schema: columns and labels, what the data's labels mean where they are others, and where groups are to be told
+            apart their column; none: those of training.
         reference: the same classifier in the number format to compare with; none: no comparison.
         resamples: bootstrap resamples behind the intervals of F1.
 
@@ -91,7 +100,15 @@ def evaluate_source(
     unmapped: Counter[str] = Counter()
     schema = schema or schema_of_classifier(classifier)
     examples = stream_source(source, schema, skipped=skipped, unmapped=unmapped)
-    judgement = judge(classifier, examples, what=source, folder=out, reference=reference, resamples=resamples)
+    judgement = judge(
+        classifier,
+        examples,
+        what=source,
+        folder=out,
+        by=schema.groups,
+        reference=reference,
+        resamples=resamples,
+    )
     judgement = replace(
         judgement, skipped=len(skipped), unmapped=None if schema.mapping is None else dict(unmapped.most_common())
     )
@@ -108,39 +125,39 @@ def judge(
     *,
     what: str,
     folder: Path | None,
+    by: str | None = None,
     reference: Classifier | None = None,
     resamples: int,
 ) -> Judgement:
     """Metrics and mistakes of a stream of examples.
 
-    Into ``folder`` goes predictions.parquet, where one is given; ``reference``, where given, is compared with.
+    Into ``folder`` goes predictions.parquet, where one is given; groups are told apart by the column ``by``;
+    ``reference``, where given, is compared with.
     """
+    decision, answers = classifier.decision, Answers(classifier.labels, classifier.decision)
     agreement = StreamingAgreement()
-    metrics = StreamingMetrics(classifier.labels, temperature=classifier.manifest.temperature)
+    metrics = Streaming(classifier.labels, decision, resamples=resamples)
+    groups = None if by is None else StreamingGroups(by, classes=len(classifier.labels))
     mistakes = WorstMistakes()
-    with _predictions(folder, classifier.labels) as write:
+    with _predictions(folder, answers) as write:
         for window in windows(examples, WINDOW):
             table = classifier.tokenise([example.text for example in window])
             logits = classifier.logits_of(table)
-            truth = np.array([example.label for example in window], dtype=np.int64)
+            truth, probabilities = _truth(window, classifier), classifier.probabilities(logits)
+            decided = decision.decide(probabilities)
             metrics.update(logits, truth)
             if reference is not None:
-                agreement.update(logits, reference.logits_of(table), truth)
-            rows = _predicted(classifier, window, classifier.probabilities(logits))
-            write(rows)
-            for example, row in zip(window, rows, strict=True):
-                mistakes.offer(
-                    row=example.row,
-                    text=example.text,
-                    label=row["label"],
-                    predicted=row["predicted"],
-                    confidence=row["confidence"],
-                )
-    result = metrics.result(resamples=resamples)
-    judgement = Judgement(result, tuple(mistakes.ranked()), f"{what}, {result.examples:,} items")
-    if reference is None:
-        return judgement
-    return replace(judgement, compared=Compared(classifier.precision, reference.precision, agreement.result()))
+                expected = reference.probabilities(reference.logits_of(table))
+                agreement.add(decided, decision.decide(expected), truth)
+            if groups is not None and by is not None:
+                groups.update([group_name(example.values.get(by)) for example in window], truth, decided)
+            write(_predicted(answers, window, truth, probabilities))
+            _offer(mistakes, answers, window, truth, probabilities)
+    result = metrics.result()
+    compared = None if reference is None else Compared(classifier.precision, reference.precision, agreement.result())
+    found = None if groups is None else groups.result()
+    what = f"{what}, {result.examples:,} items"
+    return Judgement(result, tuple(mistakes.ranked()), what, compared=compared, groups=found)
 
 
 def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, folder: Path) -> Judgement:
@@ -148,14 +165,14 @@ def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, fold
     data, resamples = recipe.data, recipe.evaluation.bootstrap
     skipped: list[int] = []
     if data.test is not None:
-        schema = schema_of_classifier(classifier, on_bad_row=data.on_bad_row)
+        schema = schema_of_classifier(classifier, on_bad_row=data.on_bad_row, groups=data.groups)
         examples, what = stream_source(data.test, schema, skipped=skipped), f"test data {data.test}"
     elif len(collected.validation):
         examples, what = collected.examples(collected.validation), f"validation split of {data.source}"
     else:
         examples = collected.examples(collected.training)
         what = f"training items of {data.source} themselves, no others were given"
-    judgement = judge(classifier, examples, what=what, folder=folder, resamples=resamples)
+    judgement = judge(classifier, examples, what=what, folder=folder, by=data.groups, resamples=resamples)
     return replace(judgement, skipped=len(skipped))
 
 
@@ -166,9 +183,12 @@ def schema_of_classifier(
     label: str | None = None,
     on_bad_row: Literal["stop", "skip"] = "stop",
     mapping: Mapping[str, str] | None = None,
+    groups: str | None = None,
 ) -> Schema:
-    """The columns and labels that a classifier was trained with, or others for other data."""
+    """The columns and labels that a classifier was trained with, or others for other data; ``groups`` is one, too."""
     record = classifier.manifest.text
+    if mapping is not None:
+        require_one_class(classifier.manifest, what="--map")
     return Schema(
         text=text or record.columns,
         label=label or record.label_column,
@@ -176,6 +196,9 @@ def schema_of_classifier(
         first_label=record.first_label,
         on_bad_row=on_bad_row,
         mapping=mapping,
+        several=classifier.decision.several,
+        separator=record.label_separator,
+        groups=groups,
     )
 
 
@@ -192,6 +215,7 @@ def report_contents(
     return ReportContents(
         title=f"{plan['backbone']} with {plan['trainable']:,} trainable parameters",
         metrics=judgement.metrics,
+        groups=judgement.groups,
         evaluated_on=judgement.evaluated_on,
         mistakes=judgement.mistakes,
         plan=plan,
@@ -203,12 +227,13 @@ def report_contents(
 
 
 @contextlib.contextmanager
-def _predictions(folder: Path | None, labels: tuple[str, ...]) -> Any:
+def _predictions(folder: Path | None, answers: Answers) -> Any:
     if folder is None:
         yield _discard
         return
-    shares = {f"p_{label}": "float" for label in labels}
-    columns: dict[str, Any] = {"row": "int", "label": "text", "predicted": "text", "confidence": "float", **shares}
+    name: Kind = answers.kinds["label"]
+    shares = {f"p_{label}": "float" for label in answers.labels}
+    columns: dict[str, Any] = {"row": "int", "label": name, "predicted": name, "confidence": "float", **shares}
     with open_table(folder / "predictions.parquet", columns) as write:
         yield write
 
@@ -216,16 +241,46 @@ def _predictions(folder: Path | None, labels: tuple[str, ...]) -> Any:
 def _discard(_rows: Any) -> None: ...
 
 
-def _predicted(classifier: Classifier, window: list[Example], probabilities: np.ndarray) -> list[dict[str, Any]]:
-    labels = classifier.labels
-    names = [f"p_{label}" for label in labels]
+def _truth(window: list[Example], classifier: Classifier) -> np.ndarray:
+    """Class indices int [n], or of several labels which ones apply, bool [n, classes]."""
+    if classifier.decision.several:
+        return membership([example.label for example in window], len(classifier.labels))  # type: ignore[misc]
+    return np.array([example.label for example in window], dtype=np.int64)
+
+
+def _predicted(
+    answers: Answers, window: list[Example], truth: np.ndarray, probabilities: np.ndarray
+) -> list[dict[str, Any]]:
+    names = [f"p_{label}" for label in answers.labels]
+    given = answers.of(probabilities)
     return [
         {
             "row": example.row,
-            "label": labels[example.label] if example.label is not None else None,
-            "predicted": labels[int(row.argmax())],
-            "confidence": float(row.max()),
+            "label": answers.named(true),
+            "predicted": answer["label"],
+            "confidence": answer["confidence"],
             **dict(zip(names, row.tolist(), strict=True)),
         }
-        for example, row in zip(window, probabilities, strict=True)
+        for example, true, answer, row in zip(window, truth, given, probabilities, strict=True)
     ]
+
+
+def _offer(
+    mistakes: WorstMistakes, answers: Answers, window: list[Example], truth: np.ndarray, probabilities: np.ndarray
+) -> None:
+    """Offer the wrong ones among some items; of several labels, the surest wrong one says how sure the mistake was."""
+    decision = answers.decision
+    decided = decision.decide(probabilities)
+    if decision.several:
+        sure = np.where(decided == truth, 0.0, np.where(decided, probabilities, 1 - probabilities)).max(axis=1)
+    else:
+        sure = decision.confidence(probabilities, decided)
+    words = Answers(answers.labels, decision, ", ")
+    for place in np.flatnonzero(~decision.right(decided, truth)):
+        mistakes.offer(
+            row=window[place].row,
+            text=window[place].text,
+            label=words.named(truth[place]) or "(none)",
+            predicted=words.named(decided[place]) or "(none)",
+            confidence=float(sure[place]),
+        )

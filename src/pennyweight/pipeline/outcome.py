@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.budget.plan import Plan
-from pennyweight.evaluation.metrics import Metrics
+from pennyweight.evaluation.groups import Groups
+from pennyweight.evaluation.judged import read_metrics
 from pennyweight.manifest import read_manifest
 from pennyweight.pipeline.folder import close_run, require_same_recipe
 from pennyweight.pipeline.judging import Judgement
@@ -50,11 +51,12 @@ def read_outcome(folder: Path, recipe: Recipe, plan: Plan) -> Outcome:
     close_run(folder)
     run = manifest.environment
     judgement = Judgement(
-        metrics=Metrics.from_dict(manifest.metrics),
+        metrics=read_metrics(manifest.metrics),
         mistakes=(),
         evaluated_on=manifest.metrics["evaluated_on"],
         skipped=manifest.metrics["skipped"],
         report=folder / "report" / "report.html",
+        groups=Groups.from_dict(manifest.metrics["groups"]) if "groups" in manifest.metrics else None,
     )
     fitted = Fitted(
         steps=run["steps"],

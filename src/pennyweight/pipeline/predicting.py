@@ -26,6 +26,7 @@ from pennyweight.data.windows import windows
 from pennyweight.data.writers import Kind, encoding_of
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.manifest import prediction_digest
+from pennyweight.pipeline.answers import Answers
 from pennyweight.pipeline.partial import Partial, open_partial
 from pennyweight.predictor import WINDOW
 from pennyweight.signals import stop_requests
@@ -34,9 +35,9 @@ FIELDS = {
     "index": "number of the row, from 0",
     "row": "number of the row, from 1",
     "text": "the text as it was read",
-    "label": "name of the predicted label",
-    "label_id": "index of the predicted label",
-    "confidence": "probability of the predicted label",
+    "label": "name of the predicted label; of several a list, in CSV and TSV one text",
+    "label_id": "index of the predicted label, or of each of several",
+    "confidence": "probability of the predicted label; of several that exactly these apply, were they independent",
     "probabilities": "one column p_LABEL for each label",
     "logits": "one column LABEL for each label, before the temperature",
 }
@@ -127,7 +128,8 @@ def predict_source(
     """
     started = time.perf_counter()
     chosen = tuple(columns or (Column(field, field) for field in DEFAULT_COLUMNS))
-    encoding = encoding_of(out, _kinds(chosen, classifier.labels))
+    answers = _answers(classifier, out)
+    encoding = encoding_of(out, _kinds(chosen, answers))
     schema = Schema(text=tuple(text or classifier.manifest.text.columns), label=None, on_bad_row=on_bad_row)
     opened = open_source(source, split="test")
     with open_partial(out, encoding, _command(classifier, opened, schema, chosen), resume=resume) as partial:
@@ -135,13 +137,22 @@ def predict_source(
         if partial.journal.skipped is None:
             skipped: list[int] = []
             examples = stream_examples(opened.rows, schema, skipped=skipped, source=source)
-            _predict(classifier, itertools.islice(examples, before, None), chosen, partial)
+            _predict(classifier, answers, itertools.islice(examples, before, None), chosen, partial)
             partial.save(skipped=len(skipped))
     done = partial.journal
     return Predicted(done.rows, done.skipped or 0, before, time.perf_counter() - started)
 
 
-def _predict(classifier: Classifier, examples: Iterator[Example], columns: Sequence[Column], partial: Partial) -> None:
+def _answers(classifier: Classifier, out: Path) -> Answers:
+    """How labels are written into a file of this format."""
+    delimited = out.suffix.lower() in (".csv", ".tsv")
+    separator = classifier.manifest.text.label_separator if delimited else None
+    return Answers(classifier.labels, classifier.decision, separator)
+
+
+def _predict(
+    classifier: Classifier, answers: Answers, examples: Iterator[Example], columns: Sequence[Column], partial: Partial
+) -> None:
     """Predict examples window by window; raises Interrupted, all finished windows saved, when asked to stop."""
 
     def tokenised(read: Iterator[list[Example]]) -> Iterator[tuple[list[Example], TokenTable]]:
@@ -149,7 +160,8 @@ def _predict(classifier: Classifier, examples: Iterator[Example], columns: Seque
             yield window, classifier.tokenise([example.text for example in window])
 
     def write(computed: tuple[list[Example], np.ndarray, np.ndarray]) -> None:
-        partial.write([_row(classifier.labels, *one, columns=columns) for one in zip(*computed, strict=True)])
+        items = zip(*computed, answers.of(computed[2]), strict=True)
+        partial.write([_row(answers.labels, *item, columns=columns) for item in items])
 
     stopped = False
     with (
@@ -186,15 +198,15 @@ def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Se
     }
 
 
-def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
+def _kinds(columns: Sequence[Column], answers: Answers) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
-    own: dict[str, Kind] = {"index": "int", "row": "int", "label_id": "int", "confidence": "float"}
+    own: dict[str, Kind] = {"index": "int", "row": "int", **answers.kinds}
     for column in columns:
         added: dict[str, Kind]
         if column.field == "probabilities" and not column.source_column:
-            added = {f"p_{label}": "float" for label in labels}
+            added = {f"p_{label}": "float" for label in answers.labels}
         elif column.field == "logits" and not column.source_column:
-            added = dict.fromkeys(labels, "float")
+            added = dict.fromkeys(answers.labels, "float")
         else:
             added = {column.name: "text" if column.source_column else own.get(column.field, "text")}
         twice = kinds.keys() & added.keys()
@@ -205,17 +217,15 @@ def _kinds(columns: Sequence[Column], labels: Sequence[str]) -> dict[str, Kind]:
 
 
 def _row(
-    labels: Sequence[str], example: Example, logits: np.ndarray, shares: np.ndarray, *, columns: Sequence[Column]
+    labels: Sequence[str],
+    example: Example,
+    logits: np.ndarray,
+    shares: np.ndarray,
+    answer: dict[str, Any],
+    *,
+    columns: Sequence[Column],
 ) -> dict[str, Any]:
-    best = int(shares.argmax())
-    fields = {
-        "index": example.row - 1,
-        "row": example.row,
-        "text": example.text,
-        "label": labels[best],
-        "label_id": best,
-        "confidence": float(shares[best]),
-    }
+    fields = {"index": example.row - 1, "row": example.row, "text": example.text, **answer}
     row: dict[str, Any] = {}
     for column in columns:
         if column.source_column:

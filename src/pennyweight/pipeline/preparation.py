@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from pennyweight.data.cleaning import clean
-from pennyweight.data.examples import Example, Schema, load_examples, stream_examples
-from pennyweight.data.inspection import find_leaks, first_occurrences, split_validation
+from pennyweight.data.examples import Example, Loaded, Schema, load_examples, stream_examples
+from pennyweight.data.inspection import find_leaks, first_occurrences, split_several, split_validation
+from pennyweight.data.label_sets import membership
 from pennyweight.data.mapping import mapped_rows, require_known
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
@@ -30,7 +31,8 @@ class Collected:
     cleaned: tuple[str, ...]
     """The texts after the recipe's cleaning steps."""
     labels: np.ndarray
-    """Class numbers, int64 [items]; -1 for a text without a label."""
+    """Class numbers, int64 [items], -1 for a text without a label; or of several labels which ones apply, bool [items,
+    classes]."""
     training: np.ndarray
     """Indices of the items to learn from."""
     validation: np.ndarray
@@ -49,6 +51,11 @@ class Collected:
         """Number of items of the training source; they come first."""
         return len(self.texts) - len(np.union1d(self.unlabelled, self.views))
 
+    groups: tuple[str, ...] | None = None
+    """The group of each item, where the recipe names a column for it."""
+    group_column: str | None = None
+    """That column."""
+
     @property
     def digest(self) -> str:
         """SHA-256 of all that training sees of the data: label names, cleaned texts, labels and the split."""
@@ -61,8 +68,12 @@ class Collected:
 
     def examples(self, indices: np.ndarray) -> Iterator[Example]:
         """Some of the items as a stream of examples."""
+        several = self.labels.ndim == 2
         for index in indices.tolist():
-            yield Example(int(self.rows[index]), self.texts[index], int(self.labels[index]), {})
+            label = self.labels[index]
+            known = tuple(np.flatnonzero(label).tolist()) if several else int(label)
+            values = {} if self.groups is None else {str(self.group_column): self.groups[index]}
+            yield Example(int(self.rows[index]), self.texts[index], known, values)
 
 
 def collect(recipe: Recipe) -> Collected:
@@ -76,7 +87,7 @@ def collect(recipe: Recipe) -> Collected:
     loaded = load_examples(
         data.source, schema_of(data), split="train", limit=data.limit, limit_per_class=data.limit_per_class
     )
-    labels = np.asarray(loaded.dataset["label"][:], dtype=np.int64)
+    labels = _label_array(loaded, several=data.task == "multi-label")
     texts = tuple(loaded.dataset["text"][:])
     cleaned = tuple(clean(text, recipe.text.cleaning) for text in texts)
     leaked = in_test(recipe, cleaned, loaded.labels)
@@ -95,7 +106,15 @@ def collect(recipe: Recipe) -> Collected:
         validation=validation,
         leaked=np.setdiff1d(np.arange(len(texts)), np.union1d(training, validation)),
         skipped=loaded.skipped,
+        groups=None if data.groups is None else tuple(loaded.dataset["group"][:]),
+        group_column=data.groups,
     )
+
+
+def _label_array(loaded: Loaded, *, several: bool) -> np.ndarray:
+    """The labels as `Collected` keeps them."""
+    column = loaded.dataset["label"][:]
+    return membership(column, len(loaded.labels)) if several else np.asarray(column, dtype=np.int64)
 
 
 def _split(
@@ -107,7 +126,10 @@ def _split(
     """
     distinct = usable[first_occurrences(cleaned[i] for i in usable)]
     fraction, seed = recipe.data.validation, recipe.training.seed
-    parts = split_validation(labels[distinct], names, fraction=fraction, seed=seed)
+    if labels.ndim == 2:
+        parts = split_several(labels[distinct], fraction=fraction, seed=seed)
+    else:
+        parts = split_validation(labels[distinct], names, fraction=fraction, seed=seed)
     training, validation = (distinct[part] for part in parts)
     repeats = np.setdiff1d(usable, distinct)
     held_out = repeats[find_leaks((cleaned[i] for i in repeats), (cleaned[i] for i in validation))]
@@ -115,7 +137,10 @@ def _split(
 
 
 def _require_every_class(source: str, present: np.ndarray, training: np.ndarray, names: tuple[str, ...]) -> None:
-    missing = np.setdiff1d(present, training)
+    if present.ndim == 2:
+        missing = np.flatnonzero(present.any(axis=0) & ~training.any(axis=0))
+    else:
+        missing = np.setdiff1d(present, training)
     if len(missing):
         raise InputError(
             f"{source}: class {names[int(missing[0])]} has no item left to train on, since its texts also occur "
@@ -127,7 +152,14 @@ def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
     """The columns and labels to read by; ``labels`` overrides the recipe's own, which may be ``auto``."""
     names = labels if labels is not None else (None if data.labels == "auto" else data.labels)
     return Schema(
-        text=data.text, label=data.label, labels=names, first_label=data.first_label, on_bad_row=data.on_bad_row
+        text=data.text,
+        label=data.label,
+        labels=names,
+        first_label=data.first_label,
+        on_bad_row=data.on_bad_row,
+        several=data.task == "multi-label",
+        separator=data.label_separator,
+        groups=data.groups,
     )
 
 

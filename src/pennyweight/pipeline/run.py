@@ -83,7 +83,7 @@ class Run:
                 plan=self.plan,
                 architecture=self.architecture,
                 labels=collected.label_names,
-                temperature=bench.temperature(deployed),
+                decision=bench.decision(deployed),
                 environment={
                     **describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
                     **({"teachers": taught} if taught else {}),

@@ -9,6 +9,7 @@ from pennyweight.budget.backbones import ALIASES, is_folder
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
 from pennyweight.environment import git_state, peak_resident_bytes, versions
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.manifest import BackboneRecord, HeadRecord, Manifest, TextRecord, WindowsRecord
 from pennyweight.model.backbone import BackboneFiles
 from pennyweight.model.device import Machine, peak_device_bytes
@@ -20,6 +21,7 @@ from pennyweight.training.fit import Conduct, Fitted
 from pennyweight.training.losses import balanced_weights, item_loss
 from pennyweight.training.objectives import Objective, one_pass, r_drop, supervised
 from pennyweight.training.selection import Selection
+from pennyweight.training.several_labels import balanced_positive_weights, binary_cross_entropy
 
 
 def course_of(recipe: Recipe, *, items: int) -> Course:
@@ -54,11 +56,15 @@ def conduct_of(recipe: Recipe) -> Conduct:
 def objective_of(recipe: Recipe, feeder: Feeder, *, classes: int) -> Objective:
     """What training minimises over the items of a feeder, whose extras may hold soft targets."""
     objective, weights = recipe.objective, recipe.objective.class_weights
+    smoothing = recipe.training.label_smoothing
+    if recipe.data.task == "multi-label":
+        positive = balanced_positive_weights(feeder.labels) if weights == "balanced" else weights
+        return one_pass(supervised(binary_cross_entropy(label_smoothing=smoothing, positive_weights=positive)))
     of_item = item_loss(
         objective.loss,
         gamma=objective.gamma,
         q=objective.q,
-        label_smoothing=recipe.training.label_smoothing,
+        label_smoothing=smoothing,
         class_weights=balanced_weights(feeder.labels, classes=classes) if weights == "balanced" else weights,
     )
     loss = distilled(of_item) if SOFT_TARGETS in feeder.extras else supervised(of_item)
@@ -133,7 +139,7 @@ def draft_manifest(
     plan: Plan,
     architecture: Architecture,
     labels: tuple[str, ...],
-    temperature: float,
+    decision: Decision,
     environment: dict[str, Any],
 ) -> Manifest:
     """The manifest of a trained classifier, before it is judged and its files are written."""
@@ -142,6 +148,7 @@ def draft_manifest(
         name = str(Path(name).expanduser().resolve())  # the classifier is opened from other folders too
     return Manifest(
         labels=labels,
+        problem=decision.problem,
         backbone=BackboneRecord(
             name=name,
             hub_id=alias.hub_id if alias else None,
@@ -162,8 +169,10 @@ def draft_manifest(
             max_length=recipe.text.max_length,
             add_prefix_space=recipe.text.add_prefix_space,
             windows=_windows_record(recipe),
+            label_separator=recipe.data.label_separator,
         ),
-        temperature=temperature,
+        temperature=decision.temperature,
+        thresholds=decision.thresholds,
         batch_size=recipe.evaluation.batch_size,
         files={},
         plan=plan.as_dict(),

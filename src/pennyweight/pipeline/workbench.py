@@ -15,7 +15,8 @@ from pennyweight.cache import Cache
 from pennyweight.data.batches import TokenTable
 from pennyweight.data.tokens import tokenise_cached
 from pennyweight.evaluation.calibration import fit_temperature
-from pennyweight.evaluation.metrics import StreamingMetrics
+from pennyweight.evaluation.decisions import HALF, Decision, tune_thresholds
+from pennyweight.evaluation.judged import validation_scores
 from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
 from pennyweight.model.device import Machine, choose_machine
@@ -133,18 +134,10 @@ class Workbench:
 
     def validate(self) -> dict[str, float]:
         """Scores of the network as it stands, on the validation split."""
-        metrics = StreamingMetrics(self.collected.label_names)
-        metrics.update(
-            self.logits(self.network, self.collected.validation), self.collected.labels[self.collected.validation]
-        )
-        result = metrics.result(resamples=100)
-        return {
-            "loss": result.log_loss,
-            "accuracy": result.accuracy.value,
-            "macro_precision": result.macro_precision,
-            "macro_recall": result.macro_recall,
-            "macro_f1": result.macro_f1.value,
-        }
+        held_out = self.collected.validation
+        logits, labels = self.logits(self.network, held_out), self.collected.labels[held_out]
+        decision = self._with_thresholds(Decision(self.recipe.data.task), logits, labels)
+        return validation_scores(self.collected.label_names, decision, logits, labels)
 
     def deployed(self) -> Network:
         """The network as a classifier folder is opened, its adapters folded in, to be judged as it will predict."""
@@ -153,16 +146,30 @@ class Workbench:
         folded.frozen_layers = self.network.frozen_layers  # nothing was folded into them: the prefix is theirs, too
         return folded
 
-    def temperature(self, network: Network) -> float:
-        """The temperature that fits the validation split best; 1 where there is none or none is wanted.
+    def decision(self, network: Network) -> Decision:
+        """How the classifier turns logits into labels: temperature and thresholds, as fit the validation split best.
+
+        The temperature is 1, and the thresholds are a half, where there is no such split or they are not wanted.
 
         Args:
             network: the trained network, or what became of it.
         """
-        held_out = self.collected.validation
-        if not (self.recipe.evaluation.temperature_scaling and len(held_out)):
-            return 1.0
-        return fit_temperature(self.logits(network, held_out), self.collected.labels[held_out])
+        held_out, evaluation = self.collected.validation, self.recipe.evaluation
+        plain = Decision(self.recipe.data.task)
+        if not len(held_out) or not (evaluation.temperature_scaling or plain.several):
+            return self._with_thresholds(plain, None, None)
+        logits, labels = self.logits(network, held_out), self.collected.labels[held_out]
+        if evaluation.temperature_scaling:
+            plain = replace(plain, temperature=fit_temperature(logits, labels))
+        return self._with_thresholds(plain, logits, labels)
+
+    def _with_thresholds(self, decision: Decision, logits: np.ndarray | None, labels: np.ndarray | None) -> Decision:
+        """A decision with a threshold for each label, where items may have several."""
+        if not decision.several:
+            return decision
+        if logits is None or labels is None or self.recipe.evaluation.thresholds == "half":
+            return replace(decision, thresholds=(HALF,) * len(self.collected.label_names))
+        return replace(decision, thresholds=tune_thresholds(decision.probabilities(logits), labels))
 
     def logits(self, network: Network, items: np.ndarray) -> np.ndarray:
         """Logits of some of the collected items, the batches shared out among the processes."""

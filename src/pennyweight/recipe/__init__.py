@@ -19,13 +19,16 @@ from pennyweight.recipe.fields import (
     OptimizerName,
     Pooling,
     Precision,
+    Problem,
     ScheduleName,
     Section,
+    Thresholds,
     WindowPooling,
 )
 from pennyweight.recipe.inputs import Data, Text, Windows, most_overlap
 from pennyweight.recipe.learning import Evaluation, Objective, Training
 from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
+from pennyweight.recipe.tasks import require_task_fits
 from pennyweight.recipe.teaching import Teachers, Unlabelled
 
 __all__ = [
@@ -44,11 +47,13 @@ __all__ = [
     "OptimizerName",
     "Pooling",
     "Precision",
+    "Problem",
     "Recipe",
     "ScheduleName",
     "Section",
     "Teachers",
     "Text",
+    "Thresholds",
     "Training",
     "Unlabelled",
     "WindowPooling",
@@ -114,4 +119,12 @@ class Recipe(Section):
                 "objective.contrastive_epochs compares texts of a batch, which takes two classes of two: set "
                 "training.batch_size to 4 or more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_task(self) -> Self:
+        sections = {name: getattr(self, name) for name in type(self).model_fields}
+        require_task_fits(sections, self.data.task, self.training.metric)
+        if self.data.groups in (*self.data.text, self.data.label):
+            raise ValueError(f"data.groups = {self.data.groups!r:.60} is a text or label column: name another one")
         return self

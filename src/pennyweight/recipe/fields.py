@@ -14,8 +14,10 @@ Precision = Literal["auto", "fp32", "bf16"]
 Attention = Literal["auto", "plain", "packed", "sdpa", "eager"]
 OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plateau"]
-MetricName = Literal["accuracy", "macro_f1", "loss"]
+MetricName = Literal["accuracy", "macro_f1", "micro_f1", "loss"]
 LossName = Literal["cross-entropy", "focal", "gce"]
+Problem = Literal["single-label", "multi-label"]
+Thresholds = Literal["tuned", "half"]
 
 
 def as_list(value: Any) -> Any:

@@ -13,6 +13,7 @@ from pennyweight.recipe.fields import (
     Names,
     Positive,
     Probability,
+    Problem,
     Section,
     WindowPooling,
     checked_label_names,
@@ -28,8 +29,12 @@ class Data(Section):
     """Source that the finished classifier is judged on; none: the validation split. Its texts never train."""
     text: Names = ("text",)
     """Name(s) of the text column(s); several are joined in this order."""
+    task: Problem = "single-label"
+    """`single-label`: each text has one class; `multi-label`: any number of labels, none included."""
     label: Name = "label"
-    """Name of the label column; it holds label names or integers."""
+    """Name of the label column; it holds label names or integers, of `multi-label` lists of them or a text of names."""
+    label_separator: Name = "|"
+    """What stands between the labels of an item where they are written as one text, as in CSV; of `multi-label`."""
     labels: Annotated[Literal["auto"] | LabelNames, BeforeValidator(checked_label_names)] = "auto"
     """Label names in index order. `auto`: discovered from the training data, in sorted order."""
     first_label: Annotated[StrictInt, Field(ge=0)] = 0
@@ -40,6 +45,8 @@ class Data(Section):
     """Number of items taken from the start of the source; none: all."""
     limit_per_class: Positive | None = None
     """Number of items taken from the start of each class; none: all."""
+    groups: Name | None = None
+    """Column, such as a language's, for each of whose values the result is also judged by itself; none: not so."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with an empty text or a missing label: stop and name the rows, or skip them and say how many."""
 

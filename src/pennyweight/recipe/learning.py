@@ -16,6 +16,7 @@ from pennyweight.recipe.fields import (
     ScheduleName,
     Section,
     Share,
+    Thresholds,
     Weights,
 )
 
@@ -32,7 +33,8 @@ class Objective(Section):
     """Exponent of `gce`: towards 0 it is cross-entropy, at 1 one minus the label's probability."""
     class_weights: Literal["balanced"] | Weights | None = None
     """Factor on the loss of each class: `balanced`: n / (classes · items of the class); or one number per class, in the
-    order of the labels; none: 1."""
+    order of the labels; none: 1. With several labels per text it is on what a label that applies costs, and `balanced`
+    is items without it by items with it."""
     r_drop: Annotated[StrictFloat, Field(ge=0)] = 0.0
     """Weight of the divergence between two dropout passes of each batch (arXiv 2106.14448); 0: one pass. Takes twice
     the time."""
@@ -85,7 +87,9 @@ class Training(Section):
     gradient_clip: AboveZero | None = 1.0
     """Largest L2 norm of the gradient; none: not clipped."""
     metric: MetricName = "accuracy"
-    """Validation metric that picks the best weights, stops early and moves `plateau`; of `loss`, lower is better."""
+    """Validation metric that picks the best weights, stops early and moves `plateau`; of `loss`, lower is better. With
+    several labels per text, `accuracy` is the share of texts whose labels are all right, and `micro_f1` counts each
+    label of each text alike."""
     keep: Literal["best", "last"] = "best"
     """Which weights end up in the classifier: those of the best validation, or the last."""
     patience: Positive | None = None
@@ -105,5 +109,8 @@ class Evaluation(Section):
     """Items per forward pass when nothing is learnt."""
     temperature_scaling: StrictBool = True
     """Fit one temperature on the validation split so that probabilities mean what they say (Guo et al. 2017)."""
+    thresholds: Thresholds = "tuned"
+    """Of `multi-label`: the probability from which on a label is given: `tuned`: for each label the one of the best F1
+    on the validation split; `half`: 0.5 for all."""
     bootstrap: Annotated[StrictInt, Field(ge=100)] = 1000
     """Resamples behind the 95 % intervals of F1."""

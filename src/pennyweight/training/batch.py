@@ -16,7 +16,7 @@ class Batch:
     """Keyword arguments of the network, each [rows, length, …]: a text is one row, or several windows. ``starts``,
     [batch + 1], then says which are whose; it is absent where every text is one row."""
     labels: Tensor
-    """Class numbers, [batch]."""
+    """Class numbers, [batch]; of several labels which ones apply, bool [batch, classes]."""
     weight: float = 1.0
     """0 where this process has no part of the batch and takes part in the exchange of gradients only."""
     extras: Mapping[str, Tensor] = field(default_factory=dict)

@@ -57,7 +57,7 @@ class Feeder:
     course: Course
     table: TokenTable
     labels: np.ndarray
-    """Class numbers, int64 [items]."""
+    """Class numbers, int64 [items]; of several labels which ones apply, bool [items, classes]."""
     pad_id: int
     length: int | None
     """Tokens that every row is padded to; none: the longest of each batch."""

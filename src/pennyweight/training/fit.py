@@ -29,7 +29,7 @@ CHECKPOINT = "checkpoint.safetensors"
 LOG = "log.jsonl"
 
 Scores = Mapping[str, float]
-"""Validation scores by name: loss, accuracy, macro_precision, macro_recall, macro_f1."""
+"""Validation scores by name: loss, accuracy, macro_precision, macro_recall, macro_f1; of several labels micro_f1."""
 
 
 @dataclass(frozen=True)

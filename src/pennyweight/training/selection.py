@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-MetricName = Literal["accuracy", "macro_f1", "loss"]
+MetricName = Literal["accuracy", "macro_f1", "micro_f1", "loss"]
 
 
 @dataclass(frozen=True)
