@@ -16,7 +16,7 @@ import pytest
 import torch
 from conftest import train_quietly
 from safetensors.torch import load_file
-from tiny import table_of
+from tiny import sentences, table_of, write_csv
 
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe_files import build_recipe
@@ -26,7 +26,8 @@ from pennyweight.recipe_files import build_recipe
 def test_two_processes_are_one(targets, windows, tiny_roberta, small_csv, tmp_path):
     """Batches of 5 over 72 items: the last batch of an epoch is short, and the processes' shares differ.
 
-    With windows a process may have a batch in which no text has two, and the query that weighs them no say.
+    With windows a process may have a batch in which no text has two, and the query that weighs them no say. With them
+    come texts without labels, so that two networks are trained, one after the other.
     """
     table = table_of(tiny_roberta, small_csv, epochs=2, batch_size=5)
     table["adapters"]["targets"] = targets
@@ -34,6 +35,8 @@ def test_two_processes_are_one(targets, windows, tiny_roberta, small_csv, tmp_pa
     if windows > 1:
         table["text"]["max_length"] = 24
         table["windows"] = {"count": windows, "overlap": 4, "pooling": "attention"}
+        texts = write_csv(tmp_path / "texts.csv", sentences(130)[90:])
+        table["unlabelled"] = {"source": str(texts), "epochs": 1}
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(as_toml(table))
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
