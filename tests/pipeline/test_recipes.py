@@ -121,7 +121,7 @@ def test_a_step_each_way_at_full_size(name, count, full_size):
 
 
 def test_every_recipe_is_run_by_some_test():
-    assert {*SYSTEMS, "quickstart", "ag-news", "long-documents"} == set(shipped_recipes())
+    assert {*SYSTEMS, "quickstart", "ag-news", "emotions", "intents", "long-documents"} == set(shipped_recipes())
 
 
 def test_quickstart_learns_the_starter_set(minilm, tmp_path):
@@ -185,3 +185,27 @@ def test_long_documents_on_a_few_newsgroups(minilm, real_data, tmp_path):
     assert tokens.windows().tolist() == [4, 1]
     assert tokens.full_lengths[0] > 416
     assert set(classifier.predict(["the goalie left the ice"])) <= set(recipe.data.labels)
+
+
+def test_intents_on_two_questions_of_each_kind(minilm, real_data, tmp_path):
+    source = str(real_data / "banking77" / "train.parquet")
+    sections = {
+        "data": {"source": source, "test": None, "label": "label", "limit_per_class": 2},
+        "training": {"epochs": 1},
+    }
+    outcome = train_quietly(changed(load_recipe("intents"), sections), tmp_path / "out")
+    assert outcome.plan.trainable == 361_421
+    assert len(outcome.judgement.metrics.confusion) == 77
+
+
+def test_emotions_on_a_few_comments(minilm, real_data, tmp_path):
+    source = str(real_data / "go_emotions" / "train.parquet")
+    names = [str(number) for number in range(28)]
+    sections = {"data": {"source": source, "test": None, "labels": names, "limit": 300}, "training": {"epochs": 1}}
+    recipe = changed(load_recipe("emotions"), sections)
+    outcome = train_quietly(recipe, tmp_path / "out")
+    assert outcome.plan.trainable == 342_556
+    assert outcome.judgement.metrics.ranking_average_precision > 0.25
+    classifier = Classifier.load(tmp_path / "out", device="cpu")
+    assert len(set(classifier.manifest.thresholds)) > 10
+    assert all(isinstance(labels, tuple) for labels in classifier.predict(["What a lovely day!", "So so."]))
