@@ -14,6 +14,8 @@ from pennyweight.cache import default_cache
 from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
+from pennyweight.manifest import read_manifest
+from pennyweight.pipeline import teachers as teachers_module
 from pennyweight.pipeline.predicting import parse_columns, predict_source
 from pennyweight.pipeline.preparation import collect
 from pennyweight.pipeline.run import train_recipe
@@ -172,6 +174,13 @@ def test_a_label_that_a_teacher_does_not_know_is_named(make_recipe, other_order,
     data = {"source": str(tmp_path / "more.csv"), "labels": "auto"}
     with pytest.raises(InputError, match="does not know the label 'cellar', it knows: workshop, harbour, orchard"):
         train_quietly(make_recipe(data=data, teachers={"sources": [str(other_order)]}), tmp_path / "out")
+
+
+def test_a_teacher_of_several_labels_is_refused(make_recipe, other_order, tmp_path, monkeypatch):
+    several = read_manifest(other_order).model_copy(update={"problem": "multi-label"})
+    monkeypatch.setattr(teachers_module, "read_manifest", lambda _folder: several)
+    with pytest.raises(InputError, match="gives a text several labels; a teacher has to choose one"):
+        train_quietly(make_recipe(teachers={"sources": [str(other_order)]}), tmp_path / "out")
 
 
 @pytest.mark.parametrize(

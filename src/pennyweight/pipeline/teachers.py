@@ -139,6 +139,8 @@ def _find(source: str, labels: tuple[str, ...]) -> Teacher:
     if not path.exists():
         raise InputError(f"teachers.sources: {source}: there is no such classifier folder or Parquet file of logits")
     manifest = read_manifest(path)
+    if manifest.problem != "single-label":
+        raise InputError(f"teachers.sources: {source} gives a text several labels; a teacher has to choose one")
     missing = next((label for label in labels if label not in manifest.labels), None)
     if missing is not None:
         raise InputError(
