@@ -1,0 +1,184 @@
+"""What a teacher brings to a small student, and texts without labels to a network with few labels.
+
+``python -m benchmarks.teaching [--quick] [--json] [--only NAME]`` with PENNYWEIGHT_DATA naming the folder of data sets.
+Every row trains the same network on the same labelled items of AG News twice, without and with the technique, and
+judges both on all test items; seeds draw the items. All adapters are in the upper half of the layers of MiniLM, so that
+the lower half is computed once. Each run is a folder under ``runs/teaching``; what this commit finished is read, not
+trained again. The result is written to ``benchmarks/results/teaching.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks.harness import data_folder, keep, layers_of, runs_of, surroundings, tell
+from benchmarks.items import agnews_file
+from benchmarks.paired import compared
+
+NAME = "teaching"
+LINEAR = ("query", "key", "value", "intermediate.dense", "output.dense")
+Changes = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One technique: what is learnt without it, and what changes with it."""
+
+    labels: int
+    """Labelled items of each class."""
+    seeds: int
+    base: Changes
+    on: Changes = field(default_factory=dict)
+    texts: int = 0
+    """Texts without labels."""
+    teacher: int = 0
+    """Items of each class that the student's teacher has learnt from, none of them the student's; 0: no teacher."""
+
+
+FEW: Changes = {
+    "data": {"validation": 0},
+    "head": {"start": "probe"},
+    "objective": {"contrastive_epochs": 20, "contrastive_temperature": 0.3, "contrastive_learning_rate": 1e-3},
+    "training": {"epochs": 4, "keep": "last"},
+}
+ROWS = {
+    "a student of 75,000 parameters and its teacher": Row(
+        labels=1250,
+        seeds=3,
+        base={"budget": {"parameters": 75_000}, "training": {"epochs": 3}},
+        on={"teachers": {"temperature": 2.0, "mixture": 0.9}},
+        teacher=3750,
+    ),
+    "1,000 labels and 8,000 texts": Row(
+        labels=250,
+        seeds=3,
+        base={"data": {"validation": 0}, "adapters": {"rank": 8}, "training": {"epochs": 4, "keep": "last"}},
+        on={"unlabelled": {"labellers": 3, "epochs": 2}},
+        texts=8000,
+    ),
+    "8 labels a class and 8,000 texts": Row(
+        labels=8,
+        seeds=10,
+        base={**FEW, "adapters": {"rank": 8}},
+        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "word_drop": 0.0}},
+        texts=8000,
+    ),
+}
+
+
+def main() -> None:
+    """Train what is not trained yet, then compare, print and keep."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="few items, one seed, to see that it works; nothing kept")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+    parser.add_argument("--only", choices=list(ROWS), action="append", help="this row; none given: all")
+    options = parser.parse_args()
+    data = data_folder()
+    found = {}
+    for name in options.only or ROWS:
+        found[name] = measure(name, ROWS[name], data, quick=options.quick)
+        tell(line(name, found[name]))
+    content = {"benchmark": NAME, **surroundings(), "rows": found}
+    if not (options.quick or options.only):
+        keep(NAME, content)
+    print(json.dumps(content) if options.json else "\n".join(line(name, one) for name, one in found.items()))
+
+
+def measure(name: str, row: Row, data: Path, *, quick: bool) -> dict[str, Any]:
+    """Both ways of one row, seed by seed, compared on the same test items."""
+    folder = runs_of(NAME) / (name.replace(",", "").replace(" ", "-") + "-quick" * quick)
+    runs = [
+        both(row, data, folder / f"seed{seed}", seed=seed, quick=quick) for seed in range(1 if quick else row.seeds)
+    ]
+    off, on, truth = (np.stack([run[way] for run in runs]) for way in ("off", "on", "truth"))
+    return {
+        **asdict(compared(off, on, truth[0])),
+        "seeds": [[float((one == true).mean()) for one, true in zip(way, truth, strict=True)] for way in (off, on)],
+        "test_items": truth.shape[1],
+        "settings": asdict(row),
+    }
+
+
+def both(row: Row, data: Path, folder: Path, *, seed: int, quick: bool) -> dict[str, NDArray[Any]]:
+    """Predictions without and with the technique, and the truth, each [test items]."""
+    divided = 25 if quick else 1
+    sizes = {
+        "labelled": max(8, row.labels // divided),
+        "texts": row.texts // divided // 4,
+        "teacher": row.teacher // divided,
+    }
+    files = draw(agnews_file(data, "train"), folder, sizes, seed=seed)
+    base = merged(common(data, files["labelled"], seed=seed), row.base)
+    on = dict(row.on)
+    if row.teacher:
+        learnt = merged(common(data, files["teacher"], seed=seed), {"training": {"epochs": 2}})
+        predicted(learnt, folder / "teacher")
+        on = merged(on, {"teachers": {"sources": [str(folder / "teacher")]}})
+    if row.texts:
+        on = merged(on, {"unlabelled": {"source": str(files["texts"])}})
+    off, truth = predicted(base, folder / "off")
+    return {"off": off, "on": predicted(merged(base, on), folder / "on")[0], "truth": truth}
+
+
+def draw(source: Path, folder: Path, sizes: Mapping[str, int], *, seed: int) -> dict[str, Path]:
+    """Files of so many items of each class that share none; a file of texts has no labels."""
+    import pyarrow.parquet as pq
+
+    table = pq.read_table(source, columns=["text", "label"])
+    labels, generator = table["label"].to_numpy(), np.random.default_rng(seed)
+    classes = [generator.permutation(np.flatnonzero(labels == label)) for label in np.unique(labels)]
+    files, first = {}, 0
+    for name, count in sizes.items():
+        rows = generator.permutation(np.concatenate([one[first : first + count] for one in classes]))
+        files[name] = folder / f"{name}.parquet"
+        folder.mkdir(parents=True, exist_ok=True)
+        part = table.take(rows)
+        pq.write_table(part.drop_columns("label") if name == "texts" else part, files[name])
+        first += count
+    return files
+
+
+def common(data: Path, source: Path, *, seed: int) -> dict[str, dict[str, Any]]:
+    """What all runs share, as changes of the ``ag-news`` recipe."""
+    half = layers_of("minilm") // 2
+    return {
+        "backbone": {"name": "minilm"},
+        "data": {"source": str(source), "test": str(agnews_file(data, "test"))},
+        "adapters": {"targets": [f"{target}@{-half}:" for target in LINEAR]},
+        "training": {"seed": seed},
+    }
+
+
+def merged(one: Changes, other: Changes) -> dict[str, dict[str, Any]]:
+    """Changes with others on top, key by key."""
+    return {name: {**one.get(name, {}), **other.get(name, {})} for name in [*one, *(set(other) - set(one))]}
+
+
+def predicted(changes: Changes, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Train a run, or read it where it is finished; its predictions and the truth, [test items]."""
+    import pyarrow.parquet as pq
+
+    from pennyweight import train
+
+    train("ag-news", folder, resume=True, **changes)
+    table = pq.read_table(folder / "report" / "predictions.parquet", columns=["label", "predicted"])
+    return table["predicted"].to_numpy(zero_copy_only=False), table["label"].to_numpy(zero_copy_only=False)
+
+
+def line(name: str, found: Mapping[str, Any]) -> str:
+    """One row for people."""
+    off, on, by, low, high = (100 * found[key] for key in ("off", "on", "difference", "low", "high"))
+    apart = f"{by:+.2f} points ({low:+.2f} to {high:+.2f}), p {found['p']:.2g}"
+    return f"{name}: {off:.2f} % without, {on:.2f} % with, {apart}"
+
+
+if __name__ == "__main__":
+    main()
