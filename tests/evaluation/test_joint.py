@@ -6,6 +6,7 @@ from sklearn.metrics import f1_score
 
 from pennyweight.evaluation.intervals import bootstrap_f1
 from pennyweight.evaluation.joint import JointCounts, resample, score
+from pennyweight.evaluation.label_codes import LabelCodes
 from pennyweight.evaluation.metrics import StreamingMetrics
 
 
@@ -98,3 +99,49 @@ def test_parts_of_bounded_size_are_the_same_kind_of_draw(answers, monkeypatch):
 def test_what_does_not_fit_is_refused(truth, predicted):
     with pytest.raises(ValueError, match=r"classes|members"):
         JointCounts(4, 1).update(truth, predicted)
+
+
+@pytest.fixture(scope="module")
+def sets():
+    """True labels [300, 9] and those that two members give [300, 9], of which the last label never occurs."""
+    generator = np.random.default_rng(6)
+    truth = generator.random((300, 9)) < 0.2
+    truth[:, 8] = False
+    return truth, [truth ^ (generator.random((300, 9)) < share) for share in (0.02, 0.08)]
+
+
+def coded(truth, given, *, parts):
+    codes = LabelCodes(9)
+    joint = JointCounts(9, 2, codes=codes)
+    for some in np.array_split(np.arange(len(truth)), parts):
+        joint.update(codes.encode(truth[some]), np.column_stack([codes.encode(one[some]) for one in given]))
+    return joint, codes
+
+
+def test_sets_of_labels_are_counted_by_number(sets):
+    truth, given = sets
+    joint, codes = coded(truth, given, parts=4)
+    np.testing.assert_array_equal(codes.table()[codes.encode(truth)], truth)
+    assert len(codes) == len(np.unique(np.concatenate([truth, *given]), axis=0))
+    right = np.array([(one == truth).all(axis=1) for one in given])
+    np.testing.assert_array_equal(joint.right(), right.sum(axis=1))
+    assert joint.only_right(0, 1) == ((right[0] & ~right[1]).sum(), (right[1] & ~right[0]).sum())
+
+
+def test_scores_of_sets_are_those_of_scikit_learn(sets):
+    truth, given = sets
+    found = score(coded(truth, given, parts=1)[0])
+    again = score(coded(truth, given, parts=5)[0])
+    for member, one in enumerate(given):
+        assert found.accuracy[member] == pytest.approx((one == truth).all(axis=1).mean())
+        assert found.macro_f1[member] == pytest.approx(f1_score(truth, one, average="macro", zero_division=0))
+    np.testing.assert_allclose(found.macro_f1, again.macro_f1)
+    drawn = resample(coded(truth, given, parts=1)[0], resamples=1000)
+    np.testing.assert_allclose(drawn.accuracy.mean(axis=0), found.accuracy, atol=0.01)
+    np.testing.assert_allclose(drawn.macro_f1.mean(axis=0), found.macro_f1, atol=0.01)
+
+
+@pytest.mark.parametrize("sets", [np.zeros((2, 8), dtype=bool), np.zeros((2, 9)), np.zeros(9, dtype=bool)])
+def test_what_is_no_set_is_refused(sets):
+    with pytest.raises(ValueError, match="need truth values"):
+        LabelCodes(9).encode(sets)

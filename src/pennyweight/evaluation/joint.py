@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import sparse
 
 from pennyweight.evaluation.intervals import ratio
+from pennyweight.evaluation.label_codes import LabelCodes
 
 _Floats = NDArray[np.float64]
 _Counts = NDArray[np.int64]
@@ -25,14 +26,16 @@ _CELLS_PER_DRAW = 2_000_000
 class JointCounts:
     """How often each combination of the true class and the members' predictions occurs."""
 
-    def __init__(self, classes: int, members: int) -> None:
+    def __init__(self, classes: int, members: int, *, codes: LabelCodes | None = None) -> None:
         """Start from nothing.
 
         Args:
             classes: number of classes.
             members: number of classifiers, or of ways to ask one.
+            codes: where an item may have several labels: what gives its set of them the number that stands for a class.
         """
         self.classes, self.members = classes, members
+        self._codes = codes
         self._counts: Counter[bytes] = Counter()
         self._cells: tuple[_Counts, _Counts, _Counts] | None = None
 
@@ -50,8 +53,9 @@ class JointCounts:
         rows = np.column_stack([np.asarray(truth), np.asarray(predicted)])
         if rows.shape[1] != self.members + 1:
             raise ValueError(f"predictions of {rows.shape[1] - 1} members, but there are {self.members}")
-        if rows.size and not (rows.min() >= 0 and rows.max() < self.classes):
-            raise ValueError(f"classes from {rows.min()} to {rows.max()}, but there are {self.classes}")
+        known = self.classes if self._codes is None else len(self._codes)
+        if rows.size and not (rows.min() >= 0 and rows.max() < known):
+            raise ValueError(f"classes from {rows.min()} to {rows.max()}, but there are {known}")
         distinct, counts = np.unique(rows.astype(np.int32), axis=0, return_counts=True)
         for row, count in zip(distinct, counts.tolist(), strict=True):
             self._counts[row.tobytes()] += count
@@ -65,8 +69,12 @@ class JointCounts:
             self._cells = rows[:, 0], rows[:, 1:], np.array([self._counts[key] for key in keys], dtype=np.int64)
         return self._cells
 
+    def labels(self) -> NDArray[np.bool_]:
+        """Which labels a number in `cells` stands for, [numbers, classes]: of one class per item, that class."""
+        return np.eye(self.classes, dtype=bool) if self._codes is None else self._codes.table()
+
     def right(self) -> _Counts:
-        """How many items each member gets right, [members]."""
+        """How many items each member gets right, of several labels all of them, [members]."""
         truth, predicted, counts = self.cells()
         total: _Counts = counts @ (predicted == truth[:, None])
         return total
@@ -85,7 +93,10 @@ class JointCounts:
 
 @dataclass(frozen=True)
 class Scores:
-    """Accuracy and macro F1 of every member, on the items themselves or on resampled ones."""
+    """Accuracy and macro F1 of every member, on the items themselves or on resampled ones.
+
+    Of several labels per item accuracy is the share of items whose labels are all right.
+    """
 
     accuracy: _Floats
     """[…, members]."""
@@ -133,20 +144,14 @@ class _Tally:
 
     def __init__(self, joint: JointCounts) -> None:
         truth, predicted, counts = joint.cells()
-        self._members, self._classes = joint.members, joint.classes
-        self._support = self._indicator(truth[:, None], 1)
-        self._predicted = self._indicator(predicted, joint.members)
-        self._hits = self._indicator(np.where(predicted == truth[:, None], predicted, -1), joint.members)
-        whole = counts[None, :]
-        self.present = self._defined(whole).mean(axis=2)[0]
+        self._classes = joint.classes
+        labels = joint.labels()
+        true, given = labels[truth][:, None, :], labels[predicted]
+        self._support, self._predicted = _by_class(true), _by_class(given)
+        self._hits = _by_class(true & given)
+        self._right = (predicted == truth[:, None]).astype(np.int64)
+        self.present = self._defined(counts[None, :]).mean(axis=2)[0]
         """Share of the classes that occur in truth or prediction, [members]."""
-
-    def _indicator(self, classes: _Counts, members: int) -> sparse.csr_array:
-        """From cells to (member, class): 1 where the member's class is that, [cells, members · classes]; -1 is none."""
-        cells, member = np.nonzero(classes >= 0)
-        column = member * self._classes + classes[cells, member]
-        shape = (len(classes), members * self._classes)
-        return sparse.csr_array((np.ones(len(cells), dtype=np.int64), (cells, column)), shape=shape)
 
     def _sums(self, draws: _Counts, matrix: sparse.csr_array) -> _Counts:
         """Counts by class, [draws, members, classes]."""
@@ -168,5 +173,10 @@ class _Tally:
         hits = self._sums(draws, self._hits)
         occurring = self._sums(draws, self._support) + self._sums(draws, self._predicted)
         f1 = ratio(2 * hits, occurring)
-        macro = f1.mean(axis=2) if present is None else f1.sum(axis=2) / (occurring > 0).sum(axis=2) * present
-        return Scores(hits.sum(axis=2) / draws.sum(axis=1, keepdims=True), macro)
+        macro = f1.mean(axis=2) if present is None else f1.sum(axis=2) / np.maximum((occurring > 0).sum(axis=2), 1) * present
+        return Scores(draws @ self._right / draws.sum(axis=1, keepdims=True), macro)
+
+
+def _by_class(flags: NDArray[np.bool_]) -> sparse.csr_array:
+    """Flags [cells, members, classes] as a matrix to sum counts of cells with, [cells, members · classes]."""
+    return sparse.csr_array(flags.reshape(len(flags), -1)).astype(np.int64)
