@@ -99,7 +99,7 @@ def seeds_summary(outcome: SeedsOutcome) -> None:
     print_grid(console, grids.Grid(columns, tuple(rows)))
     pooled = outcome.pooled
     if pooled is None:
-        _say(console, "each seed was judged on a validation split of its own; name data.test to judge all on one")
+        _say(console, "only the means: each seed was judged on a validation split of its own, or on several labels")
         return
     _say(console, f"for other items and other seeds: accuracy {grids.percent(pooled.accuracy)}")
     _say(

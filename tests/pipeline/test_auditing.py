@@ -1,17 +1,19 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
 from conftest import train_quietly
-from tiny import sentences, write_csv
+from tiny import sentences, tagged, write_csv
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.evaluation.perturbations import PERTURBATIONS, first_half
 from pennyweight.pipeline.auditing import audit_source
+from pennyweight.pipeline.comparing import compare_sources
 from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 from pennyweight.pipeline.judging_pages import write_audit
 
@@ -124,10 +126,53 @@ def test_unknown_conditions_are_refused(classifier, data):
         audit_source(classifier, str(data), conditions=("upper", "upper"))
 
 
-def test_several_labels_are_refused(classifier, data, monkeypatch):
-    monkeypatch.setattr(classifier, "manifest", classifier.manifest.model_copy(update={"problem": "multi-label"}))
-    with pytest.raises(InputError, match="is multi-label; give a classifier that gives one label to each text"):
-        audit_source(classifier, str(data))
+@pytest.fixture(scope="module")
+def tagger(make_recipe, tmp_path_factory):
+    """A classifier of several labels per text, and its data."""
+    folder = tmp_path_factory.mktemp("tagger")
+    source = write_csv(folder / "tagged.csv", [(text, "|".join(labels)) for text, labels in tagged()], ("text", "tags"))
+    data = {"source": str(source), "label": "tags", "task": "multi-label", "validation": 0.25}
+    recipe = make_recipe(data=data, training={"epochs": 4, "learning_rate": 0.02})
+    return train_quietly(recipe, folder / "out").folder, source
+
+
+def test_several_labels_are_right_where_all_are(tagger):
+    folder, source = tagger
+    own = Classifier.load(folder, device="cpu")
+    found = audit_source(own, str(source), conditions=("upper",), resamples=500)
+    texts, truth = zip(*tagged(), strict=True)
+    for metrics, made in (
+        (found.metrics, texts),
+        (found.conditions[0], [text.upper() for text in texts]),
+    ):
+        expected = own.evaluate(made, truth)
+        assert metrics.accuracy == expected.accuracy
+        assert metrics.ece == pytest.approx(expected.ece)
+    given = [set(own.predict([text])[0]) == set(labels) for text, labels in tagged()]
+    assert found.metrics.accuracy.value == pytest.approx(np.mean(given))
+    against = found.conditions[0].against_clean
+    assert against.only_first - against.only_second == round(len(texts) * against.accuracy.value)
+    recall = {one.label: one.recall for one in found.metrics.per_class if one.support}
+    assert {part.name: part.accuracy.value for part in found.classes} == pytest.approx(recall)
+    assert "all labels" in found.evaluated_on
+
+
+def test_several_labels_compared(tagger, trained, tmp_path):
+    folder, source = tagger
+    shutil.copytree(folder, tmp_path / "other")
+    table = json.loads((tmp_path / "other" / "classifier.json").read_text())
+    table["thresholds"] = [0.9] * 3
+    (tmp_path / "other" / "classifier.json").write_text(json.dumps(table))
+    found = compare_sources([folder, tmp_path / "other"], str(source), opener=Classifier.load, resamples=500)
+    texts, truth = zip(*tagged(), strict=True)
+    for standing, place in zip(found.standings, (folder, tmp_path / "other"), strict=True):
+        expected = Classifier.load(place).evaluate(texts, truth)
+        assert standing.accuracy == expected.accuracy
+        assert standing.macro_f1.value == pytest.approx(expected.macro_f1.value)
+    (pair,) = found.pairs
+    assert pair.only_first != pair.only_second
+    with pytest.raises(InputError, match="is multi-label, unlike classifier"):
+        compare_sources([trained, folder], str(source), opener=Classifier.load)
 
 
 def test_one_class_and_one_item(classifier, tmp_path):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from pennyweight.evaluation.comparison import Pair
 from pennyweight.evaluation.intervals import Interval, wilson
-from pennyweight.evaluation.metrics import Metrics
+from pennyweight.evaluation.judged import AnyMetrics
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Audit:
 
     evaluated_on: str
     """Which data, as a phrase."""
-    metrics: Metrics
+    metrics: AnyMetrics
     """On the texts as they are; its ECE is after the temperature, its ``ece_uncalibrated`` before."""
     conditions: tuple[Condition, ...]
     lengths: tuple[Part, ...]
@@ -113,16 +112,14 @@ def by_length(lengths: NDArray[np.integer[Any]], right: NDArray[np.bool_], *, pa
     return tuple(found)
 
 
-def by_class(metrics: Metrics) -> tuple[Part, ...]:
-    """Share of each class's items that are right, weakest first; classes without items are left out."""
+def by_class(metrics: AnyMetrics) -> tuple[Part, ...]:
+    """Share of each class's items that are right, weakest first; classes without items are left out.
+
+    Of several labels per item: share of the items with a label that are given it.
+    """
     parts = [
-        Part(name, sum(row), wilson(row[index], sum(row)))
-        for index, (name, row) in enumerate(zip(metrics.label_names, metrics.confusion, strict=True))
-        if sum(row)
+        Part(one.label, one.support, wilson(round(one.recall * one.support), one.support))
+        for one in metrics.per_class
+        if one.support
     ]
     return tuple(sorted(parts, key=lambda part: part.accuracy.value))
-
-
-def worst(conditions: Sequence[Condition]) -> Condition | None:
-    """The condition that costs most; none where there is no condition."""
-    return min(conditions, key=lambda one: one.accuracy.value, default=None)

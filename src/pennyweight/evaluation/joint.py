@@ -35,7 +35,7 @@ class JointCounts:
             codes: where an item may have several labels: what gives its set of them the number that stands for a class.
         """
         self.classes, self.members = classes, members
-        self._codes = codes
+        self.codes = codes
         self._counts: Counter[bytes] = Counter()
         self._cells: tuple[_Counts, _Counts, _Counts] | None = None
 
@@ -53,7 +53,7 @@ class JointCounts:
         rows = np.column_stack([np.asarray(truth), np.asarray(predicted)])
         if rows.shape[1] != self.members + 1:
             raise ValueError(f"predictions of {rows.shape[1] - 1} members, but there are {self.members}")
-        known = self.classes if self._codes is None else len(self._codes)
+        known = self.classes if self.codes is None else len(self.codes)
         if rows.size and not (rows.min() >= 0 and rows.max() < known):
             raise ValueError(f"classes from {rows.min()} to {rows.max()}, but there are {known}")
         distinct, counts = np.unique(rows.astype(np.int32), axis=0, return_counts=True)
@@ -71,7 +71,7 @@ class JointCounts:
 
     def labels(self) -> NDArray[np.bool_]:
         """Which labels a number in `cells` stands for, [numbers, classes]: of one class per item, that class."""
-        return np.eye(self.classes, dtype=bool) if self._codes is None else self._codes.table()
+        return np.eye(self.classes, dtype=bool) if self.codes is None else self.codes.table()
 
     def right(self) -> _Counts:
         """How many items each member gets right, of several labels all of them, [members]."""
@@ -173,7 +173,11 @@ class _Tally:
         hits = self._sums(draws, self._hits)
         occurring = self._sums(draws, self._support) + self._sums(draws, self._predicted)
         f1 = ratio(2 * hits, occurring)
-        macro = f1.mean(axis=2) if present is None else f1.sum(axis=2) / np.maximum((occurring > 0).sum(axis=2), 1) * present
+        macro = (
+            f1.mean(axis=2)
+            if present is None
+            else f1.sum(axis=2) / np.maximum((occurring > 0).sum(axis=2), 1) * present
+        )
         return Scores(draws @ self._right / draws.sum(axis=1, keepdims=True), macro)
 
 

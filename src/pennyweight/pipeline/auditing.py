@@ -12,8 +12,8 @@ from pennyweight.errors import InputError
 from pennyweight.evaluation.audit import Audit, Condition, by_class, by_length
 from pennyweight.evaluation.comparison import Bench
 from pennyweight.evaluation.perturbations import PERTURBATIONS, Perturbation
-from pennyweight.pipeline.comparing import RESAMPLES
-from pennyweight.pipeline.contenders import Contender, Opened, require_single_label
+from pennyweight.pipeline.comparing import RESAMPLES, judged_on
+from pennyweight.pipeline.contenders import Contender, Opened
 from pennyweight.pipeline.examining import Examined, examine
 from pennyweight.pipeline.judging import schema_of_classifier
 from pennyweight.pipeline.preparation import stream_source
@@ -32,7 +32,7 @@ def audit_source(
     """Judge a classifier on a source as it is, and as the world would spoil it.
 
     Args:
-        classifier: one that gives one label to a text.
+        classifier: what is judged.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         schema: columns and labels; none: those of training.
         conditions: names of `PERTURBATIONS`; none: all.
@@ -40,10 +40,9 @@ def audit_source(
         resamples: bootstrap resamples behind the intervals of macro F1.
 
     Raises:
-        InputError: an unknown condition, a classifier of another kind, or data that cannot be used.
+        InputError: an unknown condition, or data that cannot be used.
     """
     chosen = chosen_perturbations(conditions)
-    require_single_label(classifier, "audit")
     schema = schema or schema_of_classifier(classifier)
     member = Opened(classifier)
     member.adopt(classifier.labels)
@@ -57,9 +56,9 @@ def audit_source(
         perturbations=chosen,
         seed=seed,
     )
-    metrics = found.metrics[0][0].result(resamples=resamples)
+    metrics = found.metrics[0][0].result()
     return Audit(
-        evaluated_on=f"{source}, {metrics.examples:,} items",
+        evaluated_on=judged_on(source, found),
         metrics=metrics,
         conditions=_conditions(found, chosen, resamples),
         lengths=by_length(np.concatenate(found.lengths), np.concatenate(found.right)),
@@ -87,7 +86,7 @@ def chosen_perturbations(names: Sequence[str] | None) -> tuple[Perturbation, ...
 def _conditions(found: Examined, perturbations: Sequence[Perturbation], resamples: int) -> tuple[Condition, ...]:
     columns = range(len(found.conditions))
     bench = Bench(found.joint, found.conditions, [[column] for column in columns], resamples=resamples)
-    metrics = [one.result(resamples=100) for one in found.metrics[0]]
+    metrics = [one.result() for one in found.metrics[0]]
     pairs = bench.pairs([(column, 0) for column in columns[1:]])
     return tuple(
         Condition(

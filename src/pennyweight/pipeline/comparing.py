@@ -66,7 +66,7 @@ def compare_sources(
     return Comparison(
         standings=standings,
         pairs=pairs,
-        evaluated_on=f"{what}, {found.joint.items:,} items",
+        evaluated_on=judged_on(what, found),
         items=found.joint.items,
         left_out=found.left_out,
         skipped=len(skipped),
@@ -118,7 +118,7 @@ def _standings(
 ) -> tuple[tuple[Standing, ...], tuple[Pair, ...]]:
     groups = members_of(contenders)
     bench = Bench(found.joint, [one.name for one in contenders], groups, resamples=resamples)
-    metrics = [one[0].result(resamples=100) for one in found.metrics]
+    metrics = [one[0].result() for one in found.metrics]
     standings = tuple(
         Standing(
             name=contender.name,
@@ -132,6 +132,12 @@ def _standings(
         for number, (contender, group) in enumerate(zip(contenders, groups, strict=True))
     )
     return standings, bench.pairs(all_pairs(len(contenders)))
+
+
+def judged_on(what: str, found: Examined) -> str:
+    """Which data, as a phrase; of several labels per item, with what accuracy means there."""
+    several = "" if found.joint.codes is None else "; right are those of which all labels are"
+    return f"{what}, {found.joint.items:,} items{several}"
 
 
 def members_of(contenders: Sequence[Contender]) -> list[list[int]]:

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pennyweight.data.examples import Example
 from pennyweight.data.labels import listed
 from pennyweight.errors import InputError
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.pipeline.seed_folders import SEEDS, seed_folders
 from pennyweight.predictor import Predictor
 
@@ -41,8 +42,8 @@ class Member(ABC):
 
     labels: tuple[str, ...]
     """Label names in the member's own order."""
-    temperature: float
-    """What logits are divided by before probabilities are read off."""
+    decision: Decision
+    """How its logits become labels, in the order of the labels agreed on."""
     trainable: int | None
     seconds: float | None = None
     """Time spent on predicting so far; none where nothing is computed."""
@@ -51,7 +52,10 @@ class Member(ABC):
 
     def adopt(self, labels: Sequence[str]) -> None:
         """Give answers in the order of these labels, which are the member's own in whatever order."""
-        self._order = np.array([self.labels.index(label) for label in labels])
+        self._order = [self.labels.index(label) for label in labels]
+        own = self.decision.thresholds
+        if own is not None:
+            self.decision = replace(self.decision, thresholds=tuple(own[place] for place in self._order))
 
     @abstractmethod
     def answer(self, examples: Sequence[Example], texts: Sequence[str]) -> Answer:
@@ -67,9 +71,8 @@ class Opened(Member):
 
     def __init__(self, predictor: Predictor) -> None:
         self.predictor = predictor
-        manifest = predictor.manifest
-        self.labels, self.temperature = predictor.labels, manifest.temperature
-        self.trainable = manifest.plan.get("trainable")
+        self.labels, self.decision = predictor.labels, predictor.decision
+        self.trainable = predictor.manifest.plan.get("trainable")
         self.seconds = 0.0
 
     def answer(self, examples: Sequence[Example], texts: Sequence[str]) -> Answer:
@@ -93,7 +96,7 @@ class Recorded(Member):
         names = [name for name in table.column_names if name.startswith("p_")]
         self.path = path
         self.labels = tuple(name.removeprefix("p_") for name in names)
-        self.temperature, self.trainable = 1.0, None  # the probabilities were scaled already
+        self.decision, self.trainable = Decision(), None  # the probabilities were scaled already
         self.rows: list[int] = table["row"].to_pylist()
         self.truth: list[str] = table["label"].to_pylist()
         self._place = {row: place for place, row in enumerate(self.rows)}
@@ -189,8 +192,8 @@ def open_contenders(paths: Sequence[str | Path], *, opener: Opener) -> tuple[Con
         opener: opens a classifier folder.
 
     Raises:
-        InputError: one of them is none of these, two are the same, they do not have the same labels, or one is
-            multi-label.
+        InputError: one of them is none of these, two are the same, they do not have the same labels, or are not of the
+            same kind of task.
     """
     places = [Path(path) for path in paths]
     twice = next((path for path, count in Counter(map(Path.resolve, places)).items() if count > 1), None)
@@ -202,6 +205,11 @@ def open_contenders(paths: Sequence[str | Path], *, opener: Opener) -> tuple[Con
     for contender in contenders:
         for member in contender.members:
             _require_same_labels(contenders[0].name, labels, contender.name, member.labels)
+            if member.decision.several != contenders[0].members[0].decision.several:
+                raise InputError(
+                    f"{contender.name}: is {member.decision.problem}, unlike {contenders[0].name}; compare classifiers "
+                    f"of one kind"
+                )
             member.adopt(labels)
     return contenders
 
@@ -210,15 +218,7 @@ def _members(path: Path, opener: Opener) -> tuple[Member, ...]:
     if path.suffix == ".parquet":
         return (Recorded(path),)
     folders = seed_folders(path) if (path / SEEDS).is_file() else [path]
-    return tuple(Opened(require_single_label(opener(folder), folder)) for folder in folders)
-
-
-def require_single_label(predictor: Predictor, name: str | Path) -> Predictor:
-    """The predictor; raises InputError where it gives a text several labels."""
-    problem: str = predictor.manifest.problem
-    if problem != "single-label":
-        raise InputError(f"{name}: is {problem}; give a classifier that gives one label to each text")
-    return predictor
+    return tuple(Opened(opener(folder)) for folder in folders)
 
 
 def _names(paths: Sequence[Path]) -> list[str]:

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.data.examples import Example
 from pennyweight.data.faults import join_texts
+from pennyweight.data.label_sets import membership
 from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
 from pennyweight.evaluation.joint import JointCounts
-from pennyweight.evaluation.metrics import StreamingMetrics
+from pennyweight.evaluation.judged import Streaming
+from pennyweight.evaluation.label_codes import LabelCodes
 from pennyweight.evaluation.perturbations import NO_TITLE, Perturbation
 from pennyweight.pipeline.contenders import Answer, Contender, Member
 from pennyweight.predictor import WINDOW
 
 CLEAN = "clean"
 """The condition in which texts stay as they are."""
+
+_RESAMPLES = 500  # behind the intervals that each evaluation by itself comes with
 
 
 @dataclass
@@ -31,7 +36,7 @@ class Examined:
     """`CLEAN` first."""
     joint: JointCounts
     """Of every member in every condition; `Examined.columns` says where."""
-    metrics: list[list[StreamingMetrics]]
+    metrics: list[list[Streaming]]
     """[member][condition]."""
     changed: NDArray[np.int64]
     """Items whose text a condition changes, [conditions]."""
@@ -40,9 +45,14 @@ class Examined:
     lengths: list[NDArray[np.int64]] = field(default_factory=list)
     """Tokens, or where these are not known words, of each text, window by window."""
     right: list[NDArray[np.bool_]] = field(default_factory=list)
-    """Whether the first member is right on the text as it is, window by window."""
+    """Whether the first member is right on the text as it is, of several labels on all, window by window."""
     in_tokens: bool = True
     """Whether lengths are tokens."""
+
+    def numbers(self, decided: NDArray[Any]) -> NDArray[np.int64]:
+        """What `joint` counts: class indices as they are, of several labels the number of their set."""
+        codes = self.joint.codes
+        return np.asarray(decided, dtype=np.int64) if codes is None else codes.encode(decided)
 
     def column(self, member: int, condition: int) -> int:
         """Where a member's predictions in a condition stand in `joint`."""
@@ -76,11 +86,12 @@ def examine(
     """
     members = [member for contender in contenders for member in contender.members]
     conditions = (CLEAN, *(one.name for one in perturbations))
+    codes = LabelCodes(len(labels)) if members[0].decision.several else None
     found = Examined(
         labels=labels,
         conditions=conditions,
-        joint=JointCounts(len(labels), len(members) * len(conditions)),
-        metrics=[[StreamingMetrics(labels, temperature=one.temperature) for _ in conditions] for one in members],
+        joint=JointCounts(len(labels), len(members) * len(conditions), codes=codes),
+        metrics=[[Streaming(labels, one.decision, resamples=_RESAMPLES) for _ in conditions] for one in members],
         changed=np.zeros(len(conditions), dtype=np.int64),
     )
     for window in windows(examples, WINDOW):
@@ -117,7 +128,8 @@ def _ask(
     found: Examined, members: Sequence[Member], examples: Sequence[Example], versions: Sequence[Sequence[str]]
 ) -> None:
     """Add one window's examples to what was found."""
-    truth = np.array([example.label for example in examples], dtype=np.int64)
+    truth = _truth(examples, found)
+    true = found.numbers(truth)
     texts = versions[0]
     changes = [
         np.flatnonzero([new is not old for new, old in zip(version, texts, strict=True)]) for version in versions
@@ -134,11 +146,19 @@ def _ask(
                 logits = logits.copy()
                 logits[some] = spoilt.logits
             found.metrics[number][condition].update(logits, truth)
-            predicted[:, found.column(number, condition)] = logits.argmax(axis=1)
+            decided = member.decision.decide(member.decision.probabilities(logits))
+            predicted[:, found.column(number, condition)] = found.numbers(decided)
         if number == 0:
             _note_lengths(found, clean, texts)
-            found.right.append(clean.logits.argmax(axis=1) == truth)
-    found.joint.update(truth, predicted)
+    found.right.append(predicted[:, 0] == true)
+    found.joint.update(true, predicted)
+
+
+def _truth(examples: Sequence[Example], found: Examined) -> NDArray[Any]:
+    """Class indices int [n], or of several labels which ones apply, bool [n, classes]."""
+    if found.joint.codes is None:
+        return np.array([example.label for example in examples], dtype=np.int64)
+    return membership([one.label for one in examples if isinstance(one.label, tuple)], len(found.labels))
 
 
 def _note_lengths(found: Examined, answer: Answer, texts: Sequence[str]) -> None:
