@@ -20,10 +20,15 @@ if TYPE_CHECKING:
     from pennyweight.evaluation.agreement import Agreement
     from pennyweight.evaluation.groups import Groups
     from pennyweight.evaluation.judged import AnyMetrics
-    from pennyweight.evaluation.metrics import Interval
+    from pennyweight.evaluation.metrics import ClassMetrics, Interval
     from pennyweight.manifest import Int8Record
     from pennyweight.pipeline.judging import Judgement
     from pennyweight.pipeline.outcome import Outcome
+
+_MOST_ROWS, _WEAKEST = 100, 30
+"""Most classes that are all printed, and how many are where there are more."""
+_WIDTH = 100
+"""Columns of a table of scores where no terminal says how many there are: names are not to be cut in a log file."""
 
 
 def plan_table(plan: Plan) -> None:
@@ -56,7 +61,7 @@ def plan_table(plan: Plan) -> None:
 def metrics_table(judgement: Judgement) -> None:
     """An evaluation: the head figures, then one line per class or label, then one per group."""
     metrics = judgement.metrics
-    console = Console(highlight=False)
+    console = _wide_console()
     skipped = f", {judgement.skipped:,} rows skipped" if judgement.skipped else ""
     if judgement.unmapped:
         skipped += f", {sum(judgement.unmapped.values()):,} left out by --map ({', '.join(judgement.unmapped)})"
@@ -73,6 +78,11 @@ def metrics_table(judgement: Judgement) -> None:
         console.print(f"report: {judgement.report}", soft_wrap=True)
 
 
+def _wide_console() -> Console:
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+
+
 def _score_lines(metrics: AnyMetrics) -> list[str]:
     macro = f"macro F1 {_percent(metrics.macro_f1)}"
     if isinstance(metrics, LabelMetrics):
@@ -85,12 +95,16 @@ def _score_lines(metrics: AnyMetrics) -> list[str]:
 
 
 def _class_table(metrics: AnyMetrics) -> Table:
-    """One line per class; of several labels with the threshold of each and its average precision."""
+    """One line per class, of several labels with the threshold of each; of very many classes the weakest."""
     first, extra = ("label", ("threshold",)) if metrics.several else ("class", ())
     table = Table()
+    rows: list[ClassMetrics | OneLabel] = [*metrics.per_class]
+    if len(rows) > _MOST_ROWS:
+        table.title, table.title_justify = f"the {_WEAKEST} weakest of {len(rows):,}", "left"
+        rows = sorted(rows, key=lambda one: one.f1.value)[:_WEAKEST]
     for name in (first, "items", *extra, "precision", "recall", "F1 (95 % interval)"):
         table.add_column(name, justify="left" if name == first else "right")
-    for one in metrics.per_class:
+    for one in rows:
         own = (f"{one.threshold:.3f}",) if isinstance(one, OneLabel) else ()
         scores = (f"{one.precision:.4f}", f"{one.recall:.4f}", _percent(one.f1))
         table.add_row(escape(one.label), f"{one.support:,}", *own, *scores)
@@ -120,7 +134,7 @@ def int8_summary(folder: Path, record: Int8Record) -> None:
 
 def training_summary(outcome: Outcome) -> None:
     """The end of a training run: where, how good, how heavy, and the report."""
-    console = Console(highlight=False)
+    console = _wide_console()
     plan, judgement = outcome.plan, outcome.judgement
     assert judgement is not None
     skipped = f" ({judgement.skipped:,} rows skipped)" if judgement.skipped else ""
