@@ -222,9 +222,15 @@ def test_what_does_not_go_together_is_refused(change, message, small_recipe, ref
     assert message in refused("train", small_recipe, "--out", tmp_path / "out", "--set", change)
 
 
-def test_what_is_for_one_class_per_text_says_so(outcome, source, refused, tmp_path):
+def test_a_mapping_of_labels_is_for_one_class_per_text(outcome, source, refused):
     arguments = ("evaluate", outcome.folder, "--data", source, "--map", "orchard=harbour")
     assert "--map is for classifiers of one class per text" in refused(*arguments)
+
+
+def test_compared_with_itself_it_is_what_evaluating_gives(outcome, classifier, source, tmp_path, pennyweight):
     copied = shutil.copytree(outcome.folder, tmp_path / "copied")
-    line = refused("compare", outcome.folder, copied, "--data", source)
-    assert "is multi-label" in line
+    code, stdout, stderr = pennyweight("compare", outcome.folder, copied, "--data", source, "--json")
+    assert code == 0, stderr
+    evaluated = evaluate_source(classifier, str(source), resamples=100).metrics
+    for contender in json.loads(stdout)["contenders"]:
+        assert contender["accuracy"]["value"] == evaluated.accuracy.value
