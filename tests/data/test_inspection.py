@@ -56,6 +56,14 @@ def test_it_is_plain_json_and_says_so_in_sentences():
     assert not any("cut there" in line or "another label" in line for line in lines)
 
 
+def test_windows_are_told_where_texts_have_several():
+    assert look(["x"] * 20, [0] * 20).windows_per_text is None
+    seen = look(["x"] * 20, [0] * 20, windows=np.array([1] * 9 + [2] * 10 + [7]))
+    assert seen.windows_per_text == {"mean": 1.8, "median": 2, "95 % up to": 2, "most": 7}
+    assert "windows per text: mean 1.8, median 2, 95 % up to 2, most 7" in seen.lines()
+    assert json.loads(json.dumps(seen.as_dict())) == seen.as_dict()
+
+
 def test_only_the_first_rows_are_named():
     seen = look(["same"] * 50, [0] * 50)
     assert seen.duplicates == 49

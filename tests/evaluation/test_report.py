@@ -38,7 +38,13 @@ DATA = {
     **{"truncated_rows": [4, 9, 11], "duplicate_rows": [3, 8], "conflicting_rows": [], "leaked_rows": [17]},
 }
 RECIPE = {"backbone": {"name": "minilm"}, "data": {"limit": None, "text": ["<b>title</b>"]}}
-ENVIRONMENT = {"versions": {"torch": "2.13.0"}, "device": "cpu", "training_seconds": 41.7, "git": None}
+ENVIRONMENT = {
+    "versions": {"torch": "2.13.0"},
+    "device": "cpu",
+    "training_seconds": 41.7,
+    "peak_resident_bytes": 812_000_000,
+    "git": None,
+}
 
 
 def _metrics(names=("a", "b", "c"), items=120, temperature=1.5):
@@ -166,6 +172,7 @@ def test_the_sections_hold_what_was_given(full):
     }
     environment = _words(full.find(id="environment"))
     assert "versions torch 2.13.0" in environment
+    assert "peak resident 812.00 MB" in environment
     assert "git" not in environment
 
 

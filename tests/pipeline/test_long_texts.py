@@ -80,6 +80,15 @@ def test_the_folder_predicts_by_itself(outcome, late_csv):
     assert np.abs(cut.predict_proba(texts) - probabilities).max() > 0.1
 
 
+def test_a_file_is_predicted_window_by_window(outcome, late_csv, pennyweight, tmp_path):
+    written = tmp_path / "predicted.jsonl"
+    code, _, stderr = pennyweight("predict", outcome.folder, "--data", late_csv, "--out", written)
+    assert code == 0, stderr
+    classifier = Classifier.load(outcome.folder, device="cpu")
+    texts = [row.values["text"] for row in read_rows(late_csv)]
+    assert [json.loads(line)["label"] for line in written.read_text().splitlines()] == classifier.predict(texts)
+
+
 def test_what_it_says_of_the_data_and_of_itself(outcome):
     page = (outcome.folder / "report" / "report.html").read_text(encoding="utf-8")
     assert "windows per text" in page
