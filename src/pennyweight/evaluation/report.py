@@ -10,6 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
@@ -188,14 +189,21 @@ def _classes(metrics: AnyMetrics) -> dict[str, Any]:
 
 def _confusions(metrics: Metrics) -> list[dict[str, Any]]:
     """The pairs (true, predicted) that are mixed up most often, with their share of the true class."""
-    pairs = [
-        (count, label, predicted, count / sum(row))
-        for label, row in zip(metrics.label_names, metrics.confusion, strict=True)
-        for predicted, count in zip(metrics.label_names, row, strict=True)
-        if count and label != predicted
+    counts, names = np.array(metrics.confusion), metrics.label_names
+    support = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    true, predicted = np.nonzero(counts)  # of many classes most cells are empty
+    ranked = np.argsort(-counts[true, predicted], kind="stable")[:_MOST_CONFUSIONS]
+    pairs = [(int(true[place]), int(predicted[place])) for place in ranked]
+    return [
+        {
+            "count": int(counts[one, other]),
+            "label": names[one],
+            "predicted": names[other],
+            "share": float(counts[one, other] / support[one]),
+        }
+        for one, other in pairs
     ]
-    ranked = sorted(pairs, key=lambda pair: -pair[0])[:_MOST_CONFUSIONS]
-    return [dict(zip(("count", "label", "predicted", "share"), pair, strict=True)) for pair in ranked]
 
 
 def _shares(plan: Mapping[str, Any]) -> dict[str, Any]:
