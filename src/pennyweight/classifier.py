@@ -22,7 +22,7 @@ from pennyweight.manifest import (
     file_digest,
     read_manifest,
     require_unaltered,
-    weight_files_of,
+    weight_files,
     write_manifest,
 )
 from pennyweight.predictor import Predictor, checked_texts
@@ -146,7 +146,8 @@ def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine
         rank=manifest.head.rank,
         windows=None if windows is None else windows.pooling,
     )
-    folded = fold(open_network(files, machine, folder=folder, head=head, hidden=manifest.backbone.hidden_size))
+    hidden, kind = manifest.backbone.hidden_size, manifest.adapters.kind
+    folded = fold(open_network(files, machine, folder=folder, head=head, hidden=hidden, kind=kind))
     return quantise(folded) if int8 else folded
 
 
@@ -186,13 +187,19 @@ def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manif
     from safetensors.torch import save
 
     metadata = {"format": "pt"}
-    write_bytes(folder / ADAPTERS, save(network.adapter_tensors(), metadata=metadata))
+    base = manifest.backbone.hub_id or manifest.backbone.name
+    saved = {folder: network.adapter(base_model=base)}
+    if manifest.adapters.second is not None:
+        second = network.second_adapter(base_model=base)
+        assert second is not None
+        saved[folder / manifest.adapters.second] = second
+    for place, adapter in saved.items():
+        write_bytes(place / ADAPTERS, save(dict(adapter.tensors), metadata=metadata))
+        write_text(place / ADAPTER_CONFIG, adapter.config)
     beside_peft = network.head_tensors()
     if beside_peft:
         write_bytes(folder / HEAD, save(beside_peft, metadata=metadata))
-    base = manifest.backbone.hub_id or manifest.backbone.name
-    write_text(folder / ADAPTER_CONFIG, network.adapter_config(base_model=base))
-    files = {name: file_digest(folder / name) for name in weight_files_of(manifest)}
+    files = {name: file_digest(folder / name) for name in weight_files(manifest)}
     complete = manifest.model_copy(update={"files": files})
     write_text(folder / "README.md", model_card(complete))
     write_manifest(folder, complete)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pennyweight.errors import InputError
 from pennyweight.files import write_json, write_text
 from pennyweight.recipe import (
+    AdapterKind,
     Attention,
     CleaningStep,
     HeadKind,
@@ -67,6 +68,18 @@ class HeadRecord(_Part):
         if (self.kind == "low-rank") != (self.rank is not None):
             raise ValueError("a low-rank head has a rank, and no other has one")
         return self
+
+
+class AdapterRecord(_Part):
+    """Which kind of adapter was trained; of two kinds, the second has a folder of its own."""
+
+    kind: AdapterKind = "lora"
+
+    @property
+    def second(self) -> str | None:
+        """The folder of the second kind; none where there is one kind."""
+        _, both, second = self.kind.partition("+")
+        return second if both else None
 
 
 class WindowsRecord(_Part):
@@ -131,6 +144,8 @@ class Manifest(_Part):
     """Whether each text has one class, or any number of labels."""
     backbone: BackboneRecord
     head: HeadRecord
+    adapters: AdapterRecord = AdapterRecord()
+    """None in folders of format 1, whose adapters are all LoRA."""
     text: TextRecord
     temperature: float = Field(gt=0, allow_inf_nan=False)
     """What logits are divided by before probabilities are read off."""
@@ -167,26 +182,21 @@ class Manifest(_Part):
     @classmethod
     def _inside_the_folder(cls, files: dict[str, str]) -> dict[str, str]:
         for name in files:
-            if name in ("", ".", "..") or not set(name).isdisjoint("/\\\0"):
+            plain = name.removeprefix("prompt/").removeprefix("ia3/")  # where a second kind of adapter is kept
+            if plain in ("", ".", "..") or not set(plain).isdisjoint("/\\\0"):
                 raise ValueError(f"{name!r} is not the plain name of a file")
         return files
 
 
-def weight_files(head: HeadKind, windows: WindowPooling | None = None) -> tuple[str, ...]:
-    """Names of the files that ``files`` must give the digests of: PEFT saves a stock head with the adapters.
+def weight_files(manifest: Manifest) -> tuple[str, ...]:
+    """Names of the files that ``files`` must give the digests of.
 
-    Args:
-        head: kind of the head.
-        windows: how windows are pooled, where texts have several; attention has weights of its own.
+    PEFT saves a stock head with the adapters; what pools windows by attention has weights of its own beside it.
     """
-    beside_peft = head != "stock" or windows == "attention"
-    return (ADAPTERS, ADAPTER_CONFIG, *([HEAD] if beside_peft else []))
-
-
-def weight_files_of(manifest: Manifest) -> tuple[str, ...]:
-    """`weight_files` of a classifier."""
-    windows = manifest.text.windows
-    return weight_files(manifest.head.kind, None if windows is None else windows.pooling)
+    second, windows = manifest.adapters.second, manifest.text.windows
+    apart = () if second is None else (f"{second}/{ADAPTERS}", f"{second}/{ADAPTER_CONFIG}")
+    beside_peft = manifest.head.kind != "stock" or (windows is not None and windows.pooling == "attention")
+    return (ADAPTERS, ADAPTER_CONFIG, *apart, *((HEAD,) if beside_peft else ()))
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -223,7 +233,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{path}: {key}{reason[:1].lower()}{reason[1:]}; the file was altered, restore it from a copy"
         ) from None
-    for name in weight_files_of(manifest):
+    for name in weight_files(manifest):
         if name not in manifest.files:
             raise InputError(
                 f"{path}: files: the digest of {name} is not among them; the file was altered, restore it from a copy"

@@ -141,7 +141,7 @@ def _remedy(problem: Any) -> str:
     if problem["type"] == "string_type" and isinstance(given, bool | int | float | date):
         text = str(given).lower() if isinstance(given, bool) else str(given)
         return f"; a name like this goes in quotes: '{location}=\"{text}\"'"
-    other = {"adapters.rank": "'fill'", "adapters.targets": "'all-linear'"}.get(location)
+    other = {"adapters.rank": "'fill' or 'sensitivity'", "adapters.targets": "'all-linear'"}.get(location)
     return f", or be {other}" if other and problem["type"] != "literal_error" else ""
 
 

@@ -33,7 +33,9 @@ _WIDTH = 100
 
 def plan_table(plan: Plan) -> None:
     """A plan by kind of matrix, with its sums, its size and its work."""
-    table = Table(title=f"{plan.backbone}: {plan.trainable:,} trainable of {plan.budget:,}", title_justify="left")
+    most = "at most " if plan.undecided else ""
+    title = f"{plan.backbone}: {most}{plan.trainable:,} trainable of {plan.budget:,}"
+    table = Table(title=title, title_justify="left")
     for name in ("matrix", "layers"):
         table.add_column(name)
     for name in ("in → out", "rank", "alpha", "parameters"):
@@ -41,13 +43,27 @@ def plan_table(plan: Plan) -> None:
     for (name, shape, rank, alpha), matrices in _by_kind(plan.matrices).items():
         layers = _ranges([matrix.layer for matrix in matrices if matrix.layer is not None])
         count = sum(matrix.parameters for matrix in matrices)
-        table.add_row(name, layers, shape, str(rank), f"{alpha:g}", f"{count:,}")
+        table.add_row(name, layers, shape, str(rank) if rank else "", f"{alpha:g}" if rank else "", f"{count:,}")
+    if plan.prompt:
+        shape = f"{plan.prompt.length} × {plan.prompt.width}"
+        table.add_row("prompt before every text", "", shape, "", "", f"{plan.prompt.parameters:,}")
     table.add_section()
     for group, count in plan.groups.items():
         table.add_row(group, "", "", "", "", f"{count:,} ({count / plan.trainable:.1%})")
     console = Console(highlight=False)
     console.print(table)
+    _plan_remarks(plan, console)
+
+
+def _plan_remarks(plan: Plan, console: Console) -> None:
     work = plan.work
+    if plan.undecided:
+        console.print(
+            f"ranks follow from gradients when training begins, at most {plan.undecided:,} parameters for them; "
+            f"`pennyweight allot` finds them alone",
+            soft_wrap=True,
+        )
+        return
     console.print(
         f"saved size {plan.adapter_bytes / 1e6:.2f} MB · per token at {work.length} tokens: "
         f"{work.forward / 1e6:,.0f} MFLOP forward, {work.backward / 1e6:,.0f} MFLOP backward",
@@ -55,7 +71,9 @@ def plan_table(plan: Plan) -> None:
     )
     room = plan.budget - plan.trainable
     if room >= 0:
-        console.print(f"within budget, {room:,} to spare; largest uniform rank for these matrices: {plan.largest_rank}")
+        pairs = any(matrix.rank for matrix in plan.matrices)
+        largest = f"; largest uniform rank for these matrices: {plan.largest_rank}" if pairs else ""
+        console.print(f"within budget, {room:,} to spare{largest}")
 
 
 def metrics_table(judgement: Judgement) -> None:
@@ -193,13 +211,16 @@ def _percent(interval: Interval) -> str:
 
 
 def _by_kind(matrices: tuple[PlannedMatrix, ...]) -> dict[tuple[str, str, int, float], list[PlannedMatrix]]:
-    """Matrices that differ in nothing but their layer, together."""
+    """Matrices that differ in nothing but their layer, together; what is no plain pair of factors is named so."""
     kinds: dict[tuple[str, str, int, float], list[PlannedMatrix]] = defaultdict(list)
     for matrix in matrices:
         inside = matrix.name.split(".")
         if matrix.layer is not None:
             inside = inside[inside.index(str(matrix.layer)) + 1 :]
-        kinds[".".join(inside), f"{matrix.fan_in} → {matrix.fan_out}", matrix.rank, matrix.alpha].append(matrix)
+        kind = "" if matrix.kind == "lora" else f" ({'inputs' if matrix.scales_inputs else 'outputs'} scaled)"
+        if matrix.kind in ("dora", "adalora"):
+            kind = f" ({matrix.kind})"
+        kinds[".".join(inside) + kind, f"{matrix.fan_in} → {matrix.fan_out}", matrix.rank, matrix.alpha].append(matrix)
     return kinds
 
 

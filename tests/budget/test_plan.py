@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from pennyweight.budget.plan import Plan, PlannedMatrix, Work
+from pennyweight.budget.plan import Plan, PlannedMatrix, PlannedPrompt, Work
 from pennyweight.errors import BudgetError
 
 MATRICES = tuple(
@@ -66,3 +66,57 @@ def test_as_json():
     }
     assert sum(module["parameters"] for module in content["modules"]) == content["groups"]["adapters"]
     assert content["flops_per_token"] == {"forward": 1000, "backward": 500, "at_length": 16}
+
+
+@pytest.mark.parametrize(
+    ("kind", "rank", "shape", "count"),
+    [
+        ("lora", 3, (10, 30), 3 * 40),
+        ("dora", 3, (10, 30), 3 * 40 + 30),
+        ("adalora", 3, (10, 30), 3 * 41),
+        ("ia3", 0, (10, 30), 30),
+        ("ia3", 0, (10, 10), 10),
+        ("ia3", 0, (30, 10), 30),
+    ],
+)
+def test_what_each_kind_weighs(kind, rank, shape, count):
+    assert PlannedMatrix("m", *shape, layer=0, rank=rank, alpha=1.0, kind=kind).parameters == count
+
+
+VECTORS = tuple(
+    PlannedMatrix(name, fan_in=10, fan_out=30, layer=0, rank=0, alpha=0.0, kind="ia3") for name in ("key", "value")
+)
+
+
+def other(*, matrices=(), prompt=None, budget=100, head=40) -> Plan:
+    work = Work(forward=1, backward=1, length=16)
+    return Plan("tiny", budget=budget, head=head, matrices=matrices, work=work, largest_rank=None, prompt=prompt)
+
+
+def test_groups_of_every_kind_sum_to_the_whole():
+    plan = other(matrices=(*MATRICES, *VECTORS), prompt=PlannedPrompt(3, 8))
+    assert plan.groups == {"adapters": 280, "ia3": 60, "prompt": 24, "head": 40}
+    assert (plan.adapters, plan.trainable) == (364, 404)
+    content = plan.as_dict()
+    assert content["groups"] == plan.groups
+    assert content["prompt"] == {"length": 3, "width": 8}
+    assert [module.get("kind") for module in content["modules"]] == [None, None, "ia3", "ia3"]
+
+
+@pytest.mark.parametrize(
+    ("plan", "remedy"),
+    [
+        (other(prompt=PlannedPrompt(9, 8)), "the longest prompt that fits is 7 (--set adapters.prompt_length=7)"),
+        (other(prompt=PlannedPrompt(1, 80)), "no prompt fits beside a head of 40: take a smaller head"),
+        (other(matrices=VECTORS, budget=99), "beside a head of 40 take fewer matrices (adapters.ia3_targets)"),
+    ],
+)
+def test_the_refusal_says_what_can_be_made_smaller(plan, remedy):
+    assert remedy in plan.refusal()
+
+
+def test_ranks_still_to_be_found_count_with_the_most_they_may_take():
+    plan = Plan("tiny", 500, 100, (), Work(1, 1, 16), None, undecided=400)
+    assert plan.groups == {"adapters": 400, "head": 100}
+    assert plan.within_budget
+    assert plan.as_dict()["undecided"] == 400

@@ -16,6 +16,7 @@ from pennyweight.model.adapters import require_planned_count
 from pennyweight.model.backbone import find_backbone, load_tokenizer
 from pennyweight.model.device import Machine
 from pennyweight.model.inference import compute_logits
+from pennyweight.model.kinds import AdapterOptions
 from pennyweight.model.network import HeadShape, build_network
 
 FP32 = Machine(torch.device("cpu"), torch.float32, "sdpa")
@@ -41,7 +42,7 @@ def build(
         architecture=architecture,
         planned=planned,
         head=HeadShape(kind=kind, classes=len(LABELS), **head),
-        adapter_dropout=adapter_dropout,
+        adapters=AdapterOptions(dropout=adapter_dropout),
         keep_dropout=keep_dropout,
     )
 

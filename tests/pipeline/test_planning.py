@@ -15,7 +15,7 @@ from pennyweight.model.backbone import find_backbone
 from pennyweight.model.device import choose_machine
 from pennyweight.model.network import build_network
 from pennyweight.pipeline.planning import label_names, plan_architecture, plan_recipe
-from pennyweight.pipeline.unpacking import head_of
+from pennyweight.pipeline.unpacking import adapters_of, head_of
 from pennyweight.recipe_files import load_recipe, shipped_recipes
 
 PUBLISHED = {
@@ -142,13 +142,14 @@ def test_a_pattern_for_a_matrix_without_an_adapter_is_refused():
 def built_count(recipe, classes: int) -> int:
     files = find_backbone(recipe.backbone.name)
     architecture = read_architecture(files.config, classes=classes)
+    planned = plan_architecture(recipe, architecture, classes=classes)
     network = build_network(
         files,
         choose_machine(precision=recipe.backbone.precision, attention="plain", packable=True),
         architecture=architecture,
-        planned=plan_architecture(recipe, architecture, classes=classes).matrices,
+        planned=planned.matrices,
         head=head_of(recipe, classes=classes),
-        adapter_dropout=recipe.adapters.dropout,
+        adapters=adapters_of(recipe, planned, steps=10),
         keep_dropout=recipe.backbone.dropout,
     )
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

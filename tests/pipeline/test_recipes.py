@@ -22,7 +22,7 @@ from pennyweight.model.network import build_network
 from pennyweight.pipeline.judging import judge, schema_of_classifier
 from pennyweight.pipeline.planning import plan_architecture, plan_recipe
 from pennyweight.pipeline.preparation import stream_source
-from pennyweight.pipeline.unpacking import head_of
+from pennyweight.pipeline.unpacking import adapters_of, head_of
 from pennyweight.recipe_files import load_recipe, shipped_recipes
 
 SYSTEMS = ("qv-dense-r4", "qv-r10", "qkv-r6", "targeted-r12", "qkv-r7")
@@ -101,7 +101,7 @@ def test_a_step_each_way_at_full_size(name, count, full_size):
         architecture=architecture,
         planned=planned.matrices,
         head=head_of(recipe, classes=4),
-        adapter_dropout=recipe.adapters.dropout,
+        adapters=adapters_of(recipe, planned, steps=10),
         keep_dropout=recipe.backbone.dropout,
     ).train()
     trained = network.trainable()

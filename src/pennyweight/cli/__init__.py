@@ -11,6 +11,7 @@ from typing import NoReturn
 
 import typer
 
+from pennyweight.cli.allotting import allot
 from pennyweight.cli.comparing import audit, choose, compare
 from pennyweight.cli.judging import evaluate, quantise
 from pennyweight.cli.keeping import cache_clear, cache_list
@@ -26,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, train, evaluate, compare, audit, choose, quantise, predict, recipes):
+for _command in (plan, allot, train, evaluate, compare, audit, choose, quantise, predict, recipes):
     app.command()(_command)
 
 _cache = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)

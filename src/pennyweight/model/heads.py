@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor, nn
+
+from pennyweight.model.windows import WindowPoolingKind
+
+
+@dataclass(frozen=True)
+class HeadShape:
+    """Which head, and its sizes."""
+
+    kind: Literal["stock", "linear", "low-rank"]
+    classes: int
+    pooling: Literal["cls", "mean"] = "mean"
+    """Of no meaning for a stock head."""
+    rank: int | None = None
+    dropout: float | None = None
+    windows: WindowPoolingKind | None = None
+    """How the vectors of a text's windows become one; none: a text is one window."""
+
+    @property
+    def stock_classes(self) -> int | None:
+        """Number of classes where the architecture's own head is used, else none."""
+        return self.classes if self.kind == "stock" else None
 
 
 class LinearHead(nn.Module):

@@ -17,6 +17,8 @@ class Padded:
 
     seen: Tensor
     """1 for tokens, 0 for padding, [texts, longest]."""
+    lead: int = 0
+    """Vectors before each text's first token that are no tokens of it and are not pooled."""
 
     def arguments(self, config: Any, hidden: Tensor) -> dict[str, Any]:
         """What an encoder layer takes beside ``hidden``."""
@@ -28,17 +30,21 @@ class Padded:
 
     def first_tokens(self, hidden: Tensor) -> Tensor:
         """Each text's first token, one query per text: [texts, 1, width]."""
-        return hidden[:, :1]
+        return hidden[:, self.lead : self.lead + 1]
 
     def first_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What attention takes where only first tokens ask, out of what it takes where all do."""
         mask = arguments["attention_mask"]
-        return {**arguments, "attention_mask": mask if mask is None else mask[:, :, :1]}
+        return {**arguments, "attention_mask": mask if mask is None else mask[:, :, self._first(mask)]}
+
+    def _first(self, mask: Tensor) -> slice:
+        """The row of a mask that is each first token's; a mask of one row has the same for all."""
+        return slice(self.lead, self.lead + 1) if mask.shape[2] > 1 else slice(0, 1)
 
     def mean(self, hidden: Tensor) -> Tensor:
         """The mean over each text's tokens, fp32 [texts, width]."""
-        weights = self.seen.unsqueeze(-1).float()
-        return (hidden.float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+        weights = self.seen[:, self.lead :].unsqueeze(-1).float()
+        return (hidden[:, self.lead :].float() * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
 @dataclass(frozen=True)
@@ -49,6 +55,8 @@ class Packed:
     """Where each text begins, and the end of the last, int32 [texts + 1]."""
     longest: int
     """Tokens of the longest text."""
+    lead: int = 0
+    """Vectors before each text's first token that are no tokens of it and are not pooled."""
 
     def arguments(self, config: Any, hidden: Tensor) -> dict[str, Any]:
         """What an encoder layer takes beside ``hidden``."""
@@ -56,7 +64,7 @@ class Packed:
 
     def first_tokens(self, hidden: Tensor) -> Tensor:
         """Each text's first token, packed: [1, texts, width]."""
-        return hidden[:, self.starts[:-1].long()]
+        return hidden[:, self.starts[:-1].long() + self.lead]
 
     def first_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """What attention takes where only first tokens ask, out of what it takes where all do."""
@@ -67,8 +75,12 @@ class Packed:
         """The mean over each text's tokens, fp32 [texts, width]."""
         lengths = self.starts.diff().long()
         owners = torch.repeat_interleave(torch.arange(len(lengths), device=hidden.device), lengths)
+        states = hidden[0]
+        if self.lead:
+            places = torch.arange(len(owners), device=hidden.device) - self.starts[:-1].long()[owners]
+            states, owners, lengths = states[places >= self.lead], owners[places >= self.lead], lengths - self.lead
         sums = hidden.new_zeros(len(lengths), hidden.shape[-1], dtype=torch.float32)
-        return sums.index_add(0, owners, hidden[0].float()) / lengths.unsqueeze(-1)
+        return sums.index_add(0, owners, states.float()) / lengths.unsqueeze(-1)
 
 
 Layout = Padded | Packed

@@ -71,25 +71,49 @@ class LoraProduct(torch.autograd.Function):
 
 
 class FastLinear(PeftLinear):  # type: ignore[misc]
-    """PEFT's LoRA layer with `LoraProduct` where that computes the same; everything else is PEFT's, files too."""
+    """PEFT's LoRA layer with `LoraProduct` where that computes the same; everything else is PEFT's, files too.
+
+    A pair that began as the matrix's own largest directions (`pennyweight.model.principal`) counts from there: what it
+    began as is subtracted, W + scaling · (B A − B₀ A₀).
+    """
+
+    start: tuple[Tensor, Tensor] | None = None
+    """A₀ [rank, in] and B₀ [out, rank], frozen; none where B began at zero."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         """[..., in] → [..., out]."""
         name = self._only_plain_adapter()
         if name is None or args or kwargs:
-            return super().forward(x, *args, **kwargs)  # type: ignore[no-any-return]
+            result: Tensor = super().forward(x, *args, **kwargs)
+            return result if self.start is None or self.disable_adapters else self._less_start(x, result)
         dropout = self.lora_dropout[name]
         probability = dropout.p if self.training and isinstance(dropout, nn.Dropout) else 0.0
         base = self.get_base_layer()
         product: Tensor = LoraProduct.apply(  # type: ignore[no-untyped-call]
-            x.to(base.weight.dtype),
-            base,
-            self.lora_A[name].weight,
-            self.lora_B[name].weight,
-            self.scaling[name],
-            probability,
+            x.to(base.weight.dtype), base, *self.factors(name), self.scaling[name], probability
         )
         return product
+
+    def factors(self, name: str) -> tuple[Tensor, Tensor]:
+        """A and B as they stand beside W; where the pair counts from a start, of twice its rank: [A; A₀], [B, −B₀]."""
+        down, up = self.lora_A[name].weight, self.lora_B[name].weight
+        if self.start is None:
+            return down, up
+        return torch.cat([down, self.start[0]]), torch.cat([up, -self.start[1]], dim=1)
+
+    def _less_start(self, x: Tensor, result: Tensor) -> Tensor:
+        assert self.start is not None
+        down, up = (factor.to(x.dtype) for factor in self.start)
+        scaling: float = self.scaling[self.active_adapters[0]]
+        return result - (x @ down.t() @ up.t() * scaling).to(result.dtype)
+
+    def _apply(self, *args: Any, **kwargs: Any) -> Any:
+        """As `torch.nn.Module` moves parameters, the start moves too; it stays in fp32, as what is trained."""
+        moved = super()._apply(*args, **kwargs)
+        if self.start is not None:
+            device = self.get_base_layer().weight.device
+            self.start = (self.start[0].to(device), self.start[1].to(device))
+        return moved
 
     def merge(self, *args: Any, **kwargs: Any) -> None:
         """As PEFT's."""
@@ -111,7 +135,7 @@ class FastLinear(PeftLinear):  # type: ignore[misc]
         active = self.active_adapters
         if self.disable_adapters or self.merged or len(active) != 1 or active[0] not in self.lora_A:
             return None
-        base = self.get_base_layer()
+        base = self.base_layer  # which may carry an adapter of another kind itself
         plain = (
             type(base) in (nn.Linear, PrepackedLinear)
             and base.weight.is_floating_point()

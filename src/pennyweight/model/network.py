@@ -2,46 +2,31 @@
 
 from __future__ import annotations
 
-import json
-import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.budget.shapes import Architecture
 from pennyweight.errors import InputError
-from pennyweight.model.adapters import adapter_state, open_adapters, place_adapters, read_tensors, require_same_shapes
+from pennyweight.model.adapters import open_adapters, place_adapters, read_tensors, require_same_shapes
 from pennyweight.model.backbone import BackboneFiles, load_backbone
 from pennyweight.model.device import Machine
-from pennyweight.model.heads import make_head
+from pennyweight.model.heads import HeadShape, make_head
+from pennyweight.model.kinds import AdapterOptions, Place
 from pennyweight.model.layout import Layout, Padded, pack
 from pennyweight.model.prepacking import prepack
+from pennyweight.model.saving import SavedAdapter, first_adapter, second_adapter
 from pennyweight.model.stack import FAMILY, Stack, cut_open
-from pennyweight.model.windows import WindowPooling, WindowPoolingKind
+from pennyweight.model.windows import WindowPooling
 
 
-@dataclass(frozen=True)
-class HeadShape:
-    """Which head, and its sizes."""
-
-    kind: Literal["stock", "linear", "low-rank"]
-    classes: int
-    pooling: Literal["cls", "mean"] = "mean"
-    """Of no meaning for a stock head."""
-    rank: int | None = None
-    dropout: float | None = None
-    windows: WindowPoolingKind | None = None
-    """How the vectors of a text's windows become one; none: a text is one window."""
-
-    @property
-    def stock_classes(self) -> int | None:
-        """Number of classes where the architecture's own head is used, else none."""
-        return self.classes if self.kind == "stock" else None
+__all__ = ["HeadShape", "Network", "build_network", "open_network"]
 
 
 class Network(nn.Module):
@@ -162,16 +147,33 @@ class Network(nn.Module):
             hidden, _, layout = pack(prefix, attention_mask)
             return hidden, layout
         assert input_ids is not None
+        if stack.prompt_length:
+            return self._begin_prompted(stack, attention_mask, input_ids)
         if not packed:
             return stack.embed(input_ids), Padded(attention_mask)
         ids, places, layout = pack(input_ids, attention_mask)
         return stack.embed(ids, places), layout
+
+    def _begin_prompted(self, stack: Stack, attention_mask: Tensor, input_ids: Tensor) -> tuple[Tensor, Layout]:
+        """The same where a prompt stands before every text; pooling leaves it out, but for a stock head, as in PEFT."""
+        length = stack.prompt_length
+        seen = functional.pad(attention_mask, (length, 0), value=1)
+        hidden, lead = stack.embed_prompted(input_ids), 0 if self.head is None else length
+        if self.machine.attention != "packed":
+            return hidden, Padded(seen, lead)
+        hidden, _, layout = pack(hidden, seen)
+        return hidden, replace(layout, lead=lead)
 
     def _whole(self, input_ids: Tensor, attention_mask: Tensor) -> Any:
         """What the architecture's own forward pass returns."""
         mixed = self.machine.dtype is not torch.float32
         with torch.autocast(self.machine.device.type, dtype=self.machine.dtype, enabled=mixed):
             return self.encoder(input_ids=input_ids, attention_mask=attention_mask)
+
+    @property
+    def prompt_length(self) -> int:
+        """Vectors that stand before every text."""
+        return 0 if self.stack is None else self.stack.prompt_length
 
     def trainable(self) -> dict[str, nn.Parameter]:
         """Everything that requires a gradient, by its dotted name."""
@@ -190,22 +192,21 @@ class Network(nn.Module):
         enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
         enable({"use_reentrant": False})
 
+    def adapter(self, *, base_model: str) -> SavedAdapter:
+        """What PEFT's two files hold: adapters with a stock head, and their configuration for ``base_model``."""
+        return first_adapter(self.encoder, base_model=base_model)
+
+    def second_adapter(self, *, base_model: str) -> SavedAdapter | None:
+        """The same of the second of two kinds; none where there is one."""
+        return second_adapter(self.encoder, base_model=base_model)
+
     def adapter_tensors(self) -> dict[str, Tensor]:
         """What goes into ``adapter_model.safetensors``: contiguous CPU tensors by PEFT's names."""
-        return {name: tensor.detach().cpu().contiguous() for name, tensor in adapter_state(self.encoder).items()}
+        return dict(self.adapter(base_model="").tensors)
 
     def adapter_config(self, *, base_model: str) -> str:
-        """What goes into ``adapter_config.json``: PEFT's own configuration, naming ``base_model`` as its base."""
-        config = self.encoder.peft_config["default"]
-        config.base_model_name_or_path = base_model
-        with tempfile.TemporaryDirectory() as folder:
-            config.save_pretrained(folder)
-            content = json.loads((Path(folder) / "adapter_config.json").read_text(encoding="utf-8"))
-        # PEFT shortens a long list of targets to endings such as ``dense``, which may mean more in a model that has
-        # more modules; whole names mean the same everywhere.
-        content["target_modules"] = sorted(self.encoder.base_model.targeted_module_names)
-        content["inference_mode"] = True
-        return json.dumps(content, indent=2, sort_keys=True) + "\n"
+        """What goes into ``adapter_config.json``."""
+        return self.adapter(base_model=base_model).config
 
     def head_tensors(self) -> dict[str, Tensor]:
         """What goes into ``head.safetensors``: what is trained beside what PEFT saves; may be empty."""
@@ -239,7 +240,7 @@ def build_network(
     architecture: Architecture,
     planned: Sequence[PlannedMatrix],
     head: HeadShape,
-    adapter_dropout: float,
+    adapters: AdapterOptions,
     keep_dropout: bool,
 ) -> Network:
     """A network ready to train, freshly initialised from PyTorch's current seed; raises as `load_backbone` does."""
@@ -251,13 +252,8 @@ def build_network(
         keep_dropout=keep_dropout,
         head_dropout=head.dropout if stock else None,
     )
-    encoder = place_adapters(
-        model,
-        planned,
-        dropout=adapter_dropout,
-        prefix=architecture.prefix if stock else "",
-        head_modules=architecture.head_modules if stock else (),
-    )
+    place = Place(architecture.prefix, architecture.head_modules) if stock else Place()
+    encoder = place_adapters(model, planned, place=place, options=adapters)
     prepack(encoder)
     own_head = (
         None
@@ -278,14 +274,16 @@ def _window_pooling(head: HeadShape, model: Any) -> WindowPooling | None:
     return None if head.windows is None else WindowPooling(head.windows, hidden=model.config.hidden_size)
 
 
-def open_network(files: BackboneFiles, machine: Machine, *, folder: Path, head: HeadShape, hidden: int) -> Network:
-    """A saved network ready to predict: nothing requires a gradient, no dropout.
+def open_network(
+    files: BackboneFiles, machine: Machine, *, folder: Path, head: HeadShape, hidden: int, kind: str = "lora"
+) -> Network:
+    """A saved network ready to predict: nothing requires a gradient, no dropout; ``kind`` as of `open_adapters`.
 
     Raises:
         InputError: a file is missing or damaged, or does not fit the backbone.
     """
     model = load_backbone(files, machine, stock_head_classes=head.stock_classes, keep_dropout=False, head_dropout=None)
-    encoder = open_adapters(model, folder)
+    encoder = open_adapters(model, folder, kind=kind)
     own_head = None
     if head.kind != "stock":
         own_head = make_head(head.kind, hidden=hidden, classes=head.classes, rank=head.rank, dropout=0.0)

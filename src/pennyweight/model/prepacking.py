@@ -93,8 +93,10 @@ def prepack(model: nn.Module) -> None:
     """Make every frozen linear layer of ``model`` that may gain by it a `PrepackedLinear`, in place."""
     for path, module in list(model.named_modules()):
         if type(module) is nn.Linear and can_order(module.weight) and not module.weight.requires_grad:
-            parent, _, name = path.rpartition(".")
-            setattr(model.get_submodule(parent), name, PrepackedLinear.of(module))
+            above, _, name = path.rpartition(".")
+            parent = model.get_submodule(above)
+            if "lora_E" not in parent._modules:  # to whose product PEFT adds AdaLoRA's in place, which autograd forbids
+                setattr(parent, name, PrepackedLinear.of(module))
 
 
 def forward_product(linear: nn.Linear, rows: Tensor) -> Tensor:

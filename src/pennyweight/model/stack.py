@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from pennyweight.model.adapters import prompt_of
 from pennyweight.model.attention import attend
 from pennyweight.model.layout import Layout
 
@@ -20,9 +22,10 @@ FAMILY = ("bert", "roberta", "xlm-roberta", "camembert", "electra")
 class Stack:
     """The layers of an encoder, adapters included; it holds no parameters of its own."""
 
-    def __init__(self, model: Any) -> None:
-        """Cut ``model`` open: a Transformers model of `FAMILY`, with or without a stock head."""
+    def __init__(self, model: Any, prompt: Any = None) -> None:
+        """Cut ``model`` open: a Transformers model of `FAMILY`, with or without a stock head and a prompt of PEFT's."""
         self._model = model
+        self._prompt = prompt
         self._base = model.base_model
         self._layers = list(self._base.encoder.layer)
         self._projects = hasattr(self._base, "embeddings_project")
@@ -37,8 +40,15 @@ class Stack:
         """Elements of a hidden state."""
         return int(self._base.config.hidden_size)
 
+    @property
+    def prompt_length(self) -> int:
+        """Vectors that stand before every text."""
+        return 0 if self._prompt is None else int(self._prompt.embedding.num_embeddings)
+
     def lowest_trained(self) -> int:
-        """The lowest layer in which something requires a gradient; `depth` where none does."""
+        """The lowest layer in which something requires a gradient; `depth` where none does, 0 beneath a prompt."""
+        if self._prompt is not None:
+            return 0
         below = [self._base.embeddings, *([self._base.embeddings_project] if self._projects else [])]
         if any(parameter.requires_grad for module in below for parameter in module.parameters()):
             return 0
@@ -60,6 +70,16 @@ class Stack:
             hidden = embeddings(input_ids=input_ids, position_ids=places if padding is None else places + padding + 1)
         if self._projects:
             hidden = self._base.embeddings_project(hidden)
+        return hidden
+
+    def embed_prompted(self, input_ids: Tensor) -> Tensor:
+        """Embeddings of a batch with the prompt before every text, [texts, length] → [texts, prompt + length, width].
+
+        The prompt's vectors stand where those of words do: places are counted from the first of them, as in PEFT.
+        """
+        words = self._base.embeddings.word_embeddings(input_ids)
+        prompt = self._prompt.embedding.weight.to(words.dtype).expand(len(words), -1, -1)
+        hidden: Tensor = self._base.embeddings(inputs_embeds=torch.cat([prompt, words], dim=1))
         return hidden
 
     def run(
@@ -103,7 +123,8 @@ class Stack:
 def cut_open(encoder: Any) -> Stack | None:
     """The stack of an encoder, adapted by PEFT or not; none where its architecture is not of `FAMILY`."""
     model = encoder.get_base_model() if hasattr(encoder, "get_base_model") else encoder
-    return Stack(model) if model.config.model_type in FAMILY and not model.config.is_decoder else None
+    known = model.config.model_type in FAMILY and not model.config.is_decoder
+    return Stack(model, prompt_of(encoder)) if known else None
 
 
 def _first_tokens(layer: Any, hidden: Tensor, layout: Layout, arguments: dict[str, Any]) -> Tensor:

@@ -19,8 +19,9 @@ from pennyweight.training.fit import CHECKPOINT, LOG
 TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
-SCRATCH = ("teachers*.safetensors", "labeller-*.safetensors")
-"""Patterns of what else a run keeps for going on: opinions of teachers and labellers."""
+RANKS = "ranks.json"
+SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors")
+"""Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers."""
 CONTRASTIVE = "contrastive"
 STAGES = (CONTRASTIVE,)
 """Folders, beside the checkpoint, of the stages before the run proper."""

@@ -22,6 +22,7 @@ from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import read_manifest
 from pennyweight.model.device import Machine, best_device
+from pennyweight.pipeline.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
 from pennyweight.pipeline.fitting import train_network
 from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
 from pennyweight.pipeline.gathering import gather
@@ -57,6 +58,8 @@ class Run:
         cache = default_cache()
         collected, gathered = gather(self.recipe, collect(self.recipe))
         teachers = teachers_of(self.recipe, collected.label_names)
+        around = Surroundings(self.architecture, collected, self.accelerator, self.machine, cache, self.speaker)
+        self.plan = decide_ranks(self.recipe, self.plan, around, self.out)
         bench = set_up(
             self.recipe,
             collected,
@@ -107,6 +110,8 @@ class Run:
                     **{f"teacher {teacher.source}": teacher.digest for teacher in teachers},
                 }
                 open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
+                if self.recipe.adapters.rank == "sensitivity":
+                    keep_ranks(self.plan, self.out)
             self.accelerator.wait_for_everyone()
             yield
 
@@ -197,7 +202,8 @@ def train_recipe(
     architecture = read_architecture(
         read_config(recipe.backbone.name, revision=recipe.backbone.revision), classes=len(labels)
     )
-    plan = plan_architecture(recipe, architecture, classes=len(labels))
+    ranks = found_ranks(read_manifest(folder)) if finished else None
+    plan = plan_architecture(recipe, architecture, classes=len(labels), ranks=ranks)
     plan.require_within_budget()
     speaker = speaker or Speaker()
     if finished:

@@ -10,9 +10,10 @@ from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
 from pennyweight.environment import git_state, peak_resident_bytes, versions
 from pennyweight.evaluation.decisions import Decision
-from pennyweight.manifest import BackboneRecord, HeadRecord, Manifest, TextRecord, WindowsRecord
+from pennyweight.manifest import AdapterRecord, BackboneRecord, HeadRecord, Manifest, TextRecord, WindowsRecord
 from pennyweight.model.backbone import BackboneFiles
 from pennyweight.model.device import Machine, peak_device_bytes
+from pennyweight.model.kinds import AdapterOptions, Pruning
 from pennyweight.model.network import HeadShape
 from pennyweight.recipe import Pooling, Recipe
 from pennyweight.training.distillation import SOFT_TARGETS, distilled
@@ -75,6 +76,28 @@ def forward_tokens_of(recipe: Recipe) -> int:
     """Most tokens of one batch that a step is fed with; R-Drop makes twice as many of them."""
     tokens = recipe.training.forward_tokens
     return max(tokens // 2, 1) if recipe.objective.r_drop else tokens
+
+
+def adapters_of(recipe: Recipe, plan: Plan, *, steps: int) -> AdapterOptions:
+    """What the plan's matrices do not say of the adapters; ``steps`` is the number of optimizer steps of the run."""
+    adapters = recipe.adapters
+    return AdapterOptions(
+        kind=adapters.kind,
+        dropout=adapters.dropout,
+        root_scaling=adapters.scaling == "rslora",
+        init=adapters.init,
+        prompt_length=adapters.prompt_vectors,
+        pruning=pruning_of(recipe, plan, steps=steps),
+    )
+
+
+def pruning_of(recipe: Recipe, plan: Plan, *, steps: int) -> Pruning | None:
+    """How AdaLoRA's ranks fall over so many optimizer steps; none with other kinds."""
+    adapters = recipe.adapters
+    if adapters.kind != "adalora":
+        return None
+    final_rank = adapters.final_rank or plan.matrices[0].rank // 2
+    return Pruning(final_rank, total=steps, between=adapters.prune_between)
 
 
 def head_of(recipe: Recipe, *, classes: int) -> HeadShape:
@@ -160,6 +183,7 @@ def draft_manifest(
             precision=recipe.backbone.precision,
             attention=recipe.backbone.attention,
         ),
+        adapters=AdapterRecord(kind=recipe.adapters.kind),
         head=HeadRecord(kind=recipe.head.kind, pooling=pooling_of(recipe), rank=recipe.head.rank),
         text=TextRecord(
             columns=recipe.data.text,

@@ -25,12 +25,23 @@ from pennyweight.model.inference import compute_features, compute_logits
 from pennyweight.model.network import Network, build_network
 from pennyweight.model.prefix import Prefix, forget_orders
 from pennyweight.model.stack import FAMILY
+from pennyweight.pipeline.beginning import begin_adapters
 from pennyweight.pipeline.preparation import Collected
-from pennyweight.pipeline.unpacking import conduct_of, course_of, cutting_of, forward_tokens_of, head_of, objective_of
+from pennyweight.pipeline.unpacking import (
+    adapters_of,
+    conduct_of,
+    course_of,
+    cutting_of,
+    forward_tokens_of,
+    head_of,
+    objective_of,
+    pruning_of,
+)
 from pennyweight.recipe import Recipe
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.fit import Fit
 from pennyweight.training.optimizers import make_optimizers
+from pennyweight.training.pruning import orthogonal, prune_behind
 
 
 @dataclass
@@ -48,6 +59,7 @@ class Workbench:
     network: Network
     build: Callable[[int], Network]
     """Makes an untrained network like that one from a seed."""
+    plan: Plan
     prefix: Prefix | None = field(default=None)
     """What the frozen layers make of all rows of `table`, where that is kept."""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
@@ -73,12 +85,17 @@ class Workbench:
             epsilon=training.epsilon,
             weight_decay=training.weight_decay,
         )
+        objective = objective_of(self.recipe, feeder, classes=len(self.collected.label_names))
+        pruning = pruning_of(self.recipe, self.plan, steps=feeder.course.total_steps)
+        if pruning is not None:
+            prune_behind(optimizers, self.network.encoder, pruning)
+            objective = orthogonal(objective, self.network.encoder, weight=self.recipe.adapters.orthogonality)
         if self.prepared is None:
             self.prepared = self.accelerator.prepare(self.network)
         return Fit(
             network=self.prepared,
             optimizers=[self.accelerator.prepare(optimizer) for optimizer in optimizers],
-            objective=objective_of(self.recipe, feeder, classes=len(self.collected.label_names)),
+            objective=objective,
             feeder=feeder,
             conduct=conduct_of(self.recipe),
             accelerator=self.accelerator,
@@ -241,13 +258,14 @@ def set_up(
             architecture=architecture,
             planned=plan.matrices,
             head=head_of(recipe, classes=len(collected.label_names)),
-            adapter_dropout=recipe.adapters.dropout,
+            adapters=adapters_of(recipe, plan, steps=course_of(recipe, items=len(collected.training)).total_steps),
             keep_dropout=recipe.backbone.dropout,
         )
         require_planned_count(network, plan.trainable)
+        begin_adapters(recipe, network, table.take(collected.training), pad_id=tokenizer.pad_token_id)
         if recipe.training.gradient_checkpointing:
             network.checkpoint_gradients()
         return network
 
     network = build(recipe.training.seed)
-    return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network, build)
+    return Workbench(recipe, accelerator, machine, files, tokenizer, collected, table, network, build, plan)

@@ -10,7 +10,9 @@ from typing import Self
 
 from pydantic import model_validator
 
+from pennyweight.recipe.adapters import Adapters
 from pennyweight.recipe.fields import (
+    AdapterKind,
     Attention,
     CleaningStep,
     HeadKind,
@@ -27,11 +29,12 @@ from pennyweight.recipe.fields import (
 )
 from pennyweight.recipe.inputs import Data, Text, Windows, most_overlap
 from pennyweight.recipe.learning import Evaluation, Objective, Training
-from pennyweight.recipe.network import Adapters, Backbone, Budget, Head
+from pennyweight.recipe.network import Backbone, Budget, Head
 from pennyweight.recipe.tasks import require_task_fits
 from pennyweight.recipe.teaching import Teachers, Unlabelled
 
 __all__ = [
+    "AdapterKind",
     "Adapters",
     "Attention",
     "Backbone",
@@ -109,6 +112,14 @@ class Recipe(Section):
             raise ValueError(
                 "objective.r_drop compares two dropout passes, and nothing here is dropped: set adapters.dropout "
                 "(0.1, say), head.dropout or backbone.dropout"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _lora_plus_needs_factors(self) -> Self:
+        if self.training.lora_plus != 1 and self.adapters.pairs is None:
+            raise ValueError(
+                f"training.lora_plus needs pairs of factors; adapters.kind = {self.adapters.kind!r} has none"
             )
         return self
 

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
 CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase"]
+AdapterKind = Literal["lora", "dora", "adalora", "ia3", "prompt", "lora+prompt", "lora+ia3"]
 HeadKind = Literal["stock", "linear", "low-rank"]
 Pooling = Literal["cls", "mean"]
 WindowPooling = Literal["mean", "max", "attention"]

@@ -1,16 +1,15 @@
-"""Backbone, budget, adapters and head."""
+"""Backbone, budget and head."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import Field, StrictBool, model_validator
+from pydantic import StrictBool, model_validator
 
 from pennyweight.recipe.fields import (
     AboveZero,
     Attention,
     HeadKind,
-    Names,
     Pooling,
     Positive,
     Precision,
@@ -40,27 +39,6 @@ class Budget(Section):
 
     parameters: Positive = 1_000_000
     """Most trainable parameters, head included; a plan above it is refused."""
-
-
-class Adapters(Section):
-    """Low-rank adapters (LoRA, Hu et al. 2021, arXiv 2106.09685).
-
-    A selector is a module's full name or the end of it, with `*` for any run of characters inside one dotted part,
-    and optionally `@` with layer numbers: `query`, `layer.*.output.dense`, `query@0,1,-2`, `value@6:`.
-    """
-
-    targets: Annotated[Literal["all-linear"] | Names, Field(union_mode="left_to_right")] = ("query", "value")
-    """Selectors of the matrices that get an adapter, or `all-linear` for every one in the encoder."""
-    rank: Positive | Literal["fill"] = 8
-    """Rank r of each pair of factors; `fill`: the largest uniform rank that fits the budget."""
-    alpha: AboveZero | None = None
-    """Scaling numerator: the update is alpha / r times B A. None: twice each matrix's rank."""
-    dropout: Probability = 0.0
-    """Probability of dropping an input element on the adapter path."""
-    rank_pattern: dict[str, Positive] = {}
-    """Rank for the matrices that a selector picks, instead of `rank`; later entries win."""
-    alpha_pattern: dict[str, AboveZero] = {}
-    """Alpha for the matrices that a selector picks, instead of `alpha`; later entries win."""
 
 
 class Head(Section):
