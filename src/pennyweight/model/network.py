@@ -25,7 +25,6 @@ from pennyweight.model.saving import SavedAdapter, first_adapter, second_adapter
 from pennyweight.model.stack import FAMILY, Stack, cut_open
 from pennyweight.model.windows import WindowPooling
 
-
 __all__ = ["HeadShape", "Network", "build_network", "open_network"]
 
 
