@@ -16,6 +16,7 @@ from pennyweight.budget.shapes import read_architecture
 from pennyweight.classifier import save_classifier
 from pennyweight.data.batches import collate
 from pennyweight.environment import versions
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.model.backbone import find_backbone
 from pennyweight.model.folding import fold
 from pennyweight.model.inference import compute_logits
@@ -117,7 +118,7 @@ def save(network, out, name, folder, head):
     recipe, files = recipe_of(folder, name, head), find_backbone(str(folder))
     architecture = read_architecture(files.config, classes=len(LABELS))
     plan = plan_architecture(recipe, architecture, classes=len(LABELS))
-    context = {"plan": plan, "architecture": architecture, "labels": LABELS, "temperature": 1.0}
+    context = {"plan": plan, "architecture": architecture, "labels": LABELS, "decision": Decision()}
     context["environment"] = {"versions": versions()}
     return save_classifier(out, network, draft_manifest(recipe, files, **context))
 
