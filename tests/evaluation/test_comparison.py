@@ -16,7 +16,7 @@ def bench(right: np.ndarray, groups, **options) -> Bench:
     truth = np.arange(len(right)) % 2
     joint = JointCounts(2, right.shape[1])
     joint.update(truth, np.where(right, truth[:, None], 1 - truth[:, None]))
-    return Bench(joint, [f"c{number}" for number in range(len(groups))], groups, resamples=1000, **options)
+    return Bench(joint, [f"c{number}" for number in range(len(groups))], groups, **{"resamples": 1000, **options})
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +75,22 @@ def test_clear_differences_are_called_so_and_json_holds_all(right):
     told = json.loads(json.dumps(pairs[0].as_dict()))
     assert told["significant"] is True
     assert told["accuracy"]["low"] > 0.4
+
+
+@pytest.mark.parametrize("seeds", [3, 5])
+def test_intervals_over_seeds_and_items_cover_the_truth(seeds):
+    """In 200 simulated experiments; seeds shift every item's odds, items are right with a probability of their own."""
+    generator = np.random.default_rng(seeds)
+
+    def odds(count):
+        share = generator.beta(1.8, 0.2, count).clip(1e-9, 1 - 1e-9)
+        return np.log(share / (1 - share))
+
+    shares = 1 / (1 + np.exp(-(odds(40_000)[:, None] + generator.normal(0, 0.15, 100))))
+    covered = []
+    for _ in range(200):
+        shifted = odds(400)[:, None] + generator.normal(0, 0.15, seeds)
+        drawn = generator.random((400, seeds)) < 1 / (1 + np.exp(-shifted))
+        found = bench(drawn, [range(seeds)], resamples=400).standing(0, "accuracy")
+        covered.append(found.low <= shares.mean() <= found.high)
+    assert 0.88 <= np.mean(covered) <= 0.99
