@@ -57,7 +57,7 @@ def test_seeds_widen_what_items_alone_would_say(right):
     (pair,) = seeded.pairs([(0, 1)])
     means = right.mean(axis=0)
     assert pair.accuracy.value == pytest.approx(means[:3].mean() - means[3:].mean())
-    assert (pair.test, pair.only_first, pair.p_exact) == ("two-way bootstrap", None, None)
+    assert (pair.test, pair.only_first, pair.p_exact) == ("items and seeds", None, None)
     items_alone = right[:, :3].mean(axis=1) - right[:, 3:].mean(axis=1)
     width = 2 * 1.96 * items_alone.std() / np.sqrt(600)
     assert pair.accuracy.high - pair.accuracy.low > 1.1 * width
@@ -93,4 +93,4 @@ def test_intervals_over_seeds_and_items_cover_the_truth(seeds):
         drawn = generator.random((400, seeds)) < 1 / (1 + np.exp(-shifted))
         found = bench(drawn, [range(seeds)], resamples=400).standing(0, "accuracy")
         covered.append(found.low <= shares.mean() <= found.high)
-    assert 0.88 <= np.mean(covered) <= 0.99
+    assert np.mean(covered) >= 0.94

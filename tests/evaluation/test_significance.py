@@ -112,21 +112,22 @@ def test_over_seeds_by_hand():
         over_seeds([0.5])
 
 
-def test_seeds_vary_as_fresh_ones_would():
-    """Without any variance of items, the variance of a mean over S seeds is that of one seed over S."""
-    values = np.array([0.80, 0.86, 0.83, 0.90, 0.81])
-    drawn = two_way(np.tile(values, (40_000, 1)), [range(5), [2]])
-    assert drawn[:, 0].mean() == pytest.approx(values.mean(), abs=1e-3)
-    assert drawn[:, 0].var() == pytest.approx(values.var(ddof=1) / 5, rel=0.03)
-    assert (drawn[:, 1] == 0.83).all()
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_where_only_seeds_vary_it_is_the_t_interval(seeds):
+    values = np.array([0.80, 0.86, 0.83, 0.90, 0.81])[:seeds]
+    drawn = two_way(np.tile(values, (200_000, 1)), [range(seeds), [1]])
+    found, expected = percentile_interval(values.mean(), drawn[:, 0]), over_seeds(values.tolist())
+    half = expected.high - expected.mean
+    assert (found.low, found.high) == pytest.approx((expected.low, expected.high), abs=0.04 * half)
+    assert (drawn[:, 1] == 0.86).all()
 
 
 def test_items_and_seeds_add_up():
     generator = np.random.default_rng(3)
-    items = generator.normal(0, 0.01, size=(40_000, 1))
-    values = np.array([0.80, 0.86, 0.83])
-    drawn = two_way(items + values, [range(3)])
-    assert drawn.var() == pytest.approx(0.01**2 + values.var(ddof=1) / 3, rel=0.03)
+    items = generator.normal(0, 0.01, size=(100_000, 1))
+    values = generator.normal(0.8, 0.05, size=30)
+    drawn = two_way(items + values, [range(30)])
+    assert drawn.var() == pytest.approx(0.01**2 + values.var(ddof=1) / 30 * 29 / 27, rel=0.03)
 
 
 def test_groups_of_the_same_key_draw_the_same_seeds():

@@ -91,7 +91,7 @@ def test_a_folder_of_seeds_is_one_contender(trained, seeded, data):
     assert [one.seeds for one in found.standings] == [1, 2]
     assert found.standings[1].accuracy.value == pytest.approx(np.mean([one.accuracy.value for one in own]))
     assert found.standings[1].macro_f1.value == pytest.approx(np.mean([one.macro_f1.value for one in own]))
-    assert found.pairs[0].test == "two-way bootstrap"
+    assert found.pairs[0].test == "items and seeds"
 
 
 def test_the_page_holds_every_contender_and_pair(trained, seeded, data, tmp_path):

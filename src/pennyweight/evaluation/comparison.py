@@ -22,7 +22,7 @@ from pennyweight.evaluation.significance import (
 
 Metric = Literal["accuracy", "macro_f1"]
 METRICS: tuple[Metric, ...] = ("accuracy", "macro_f1")
-Test = Literal["McNemar mid-p", "two-way bootstrap"]
+Test = Literal["McNemar mid-p", "items and seeds"]
 LEVEL = 0.05
 """A corrected p below this is called a difference."""
 
@@ -41,7 +41,7 @@ class Pair:
     """Items that only the first gets right; none where a contender has several seeds."""
     only_second: int | None
     test: Test
-    """Where ``p`` comes from: McNemar's test, or, where a contender has several seeds, resampled items and seeds."""
+    """Where ``p`` comes from: McNemar's test, or, where a contender has several seeds, draws of items and seeds."""
     p: float
     """Two-sided p of equal accuracy."""
     p_exact: float | None
@@ -87,7 +87,7 @@ class Bench:
         self.estimate = score(joint)
         drawn = resample(joint, resamples=resamples, seed=seed)
         self.drawn: dict[Metric, NDArray[np.float64]] = {
-            metric: two_way(drawn.of(metric), self.groups, keys=keys) for metric in METRICS
+            metric: two_way(drawn.of(metric), self.groups, keys=keys).clip(0, 1) for metric in METRICS
         }
         """Resampled scores of each contender, [resamples, contenders]."""
         self.means: dict[Metric, NDArray[np.float64]] = {
@@ -138,7 +138,7 @@ class Bench:
             accuracy=self.difference(first, second, "accuracy"),
             only_first=None,
             only_second=None,
-            test="two-way bootstrap",
+            test="items and seeds",
             p=p,
             p_exact=None,
             p_corrected=p,

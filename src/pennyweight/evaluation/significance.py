@@ -109,21 +109,23 @@ def bootstrap_p(differences: ArrayLike) -> float:
 def two_way(
     scores: _Floats, groups: Sequence[Sequence[int]], *, keys: Sequence[int] | None = None, seed: int = 0
 ) -> _Floats:
-    """Mean score of each group of members where both the items and the members of a group are drawn anew.
+    """Mean score of each group of members where both the items and the members of a group might have been others.
 
-    The rows of ``scores`` are of resampled items already; here the members of each group, which are runs of one recipe
-    with several seeds, are resampled on top. A resampled mean of S members varies by S - 1 parts in S of what a mean
-    of S fresh runs would, so its deviation is widened by the square root of S / (S - 1). A group of one member stays
-    as it is: nothing is known of its seed's share.
+    The rows of ``scores`` are of resampled items already. The members of a group are runs of one recipe with several
+    seeds. Resampling these as well would say too little of few: where only seeds vary, 79 % of the 95 % intervals from
+    three seeds and 88 % of those from five hold the truth. So the mean of S seeds is moved by its standard error times
+    a draw from Student's t with S - 1 degrees of freedom; where items do not vary this is the t-interval. What chance
+    does to one seed on one item counts in both parts, so that with few items the result errs on the safe side. A group
+    of one member stays as it is: nothing is known of its seed's share.
 
-    Source: A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007); Davison and Hinkley (1997),
-    chapter 2, for the widening.
+    Source: Student, "The probable error of a mean", Biometrika 6 (1908); the sum of both parts as in A. B. Owen, "The
+    pigeonhole bootstrap", Annals of Applied Statistics 1 (2007).
 
     Args:
         scores: of resampled items, [resamples, members].
         groups: member numbers of each group.
-        keys: groups of the same key draw the same of their members: those of one recipe in several conditions do; none:
-            each group draws for itself.
+        keys: groups of the same key are moved by the same seeds in the same way: those of one recipe in several
+            conditions are; none: each group by itself.
         seed: of the draws.
 
     Returns:
@@ -133,12 +135,12 @@ def two_way(
     for index, group in enumerate(groups):
         generator = np.random.default_rng((seed, 1, index if keys is None else keys[index]))
         own = scores[:, np.asarray(group, dtype=np.int64)]
-        middle = own.mean(axis=1)
-        drawn[:, index] = middle
-        if len(group) > 1:
-            picks = generator.integers(0, len(group), size=own.shape)
-            deviation = np.take_along_axis(own, picks, axis=1).mean(axis=1) - middle
-            drawn[:, index] += math.sqrt(len(group) / (len(group) - 1)) * deviation
+        drawn[:, index] = own.mean(axis=1)
+        if (freedom := len(group) - 1) > 0:
+            normal = generator.standard_normal(own.shape)
+            scale = np.sqrt(freedom / generator.chisquare(freedom, size=len(own)))
+            moved = (normal * (own - own.mean(axis=1, keepdims=True))).sum(axis=1)
+            drawn[:, index] += scale * moved / math.sqrt(freedom * len(group))
     return drawn
 
 

@@ -29,7 +29,7 @@ def write_comparison(folder: Path, comparison: Comparison) -> Path:
             "Pairs",
             grids.pairs(comparison.pairs),
             notes=(
-                "p is McNemar's mid-p, or of resampled items and seeds where a classifier stands for several seeds; "
+                "p is McNemar's mid-p, or of draws of items and seeds where a classifier stands for several seeds; "
                 "corrected after Holm for all pairs together. A difference is called one below 0.05.",
             ),
         ),

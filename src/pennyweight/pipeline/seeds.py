@@ -33,7 +33,7 @@ class Pooled:
 
     items: int
     accuracy: Interval
-    """Mean over seeds; the interval is for other items and other seeds (two-way bootstrap)."""
+    """Mean over seeds; the interval is for other items and other seeds."""
     macro_f1: Interval
     agreement: float
     """Share of items that two seeds give the same label, a mean over pairs of seeds."""
