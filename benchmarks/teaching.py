@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.harness import data_folder, keep, layers_of, runs_of, surroundings, tell
-from benchmarks.items import agnews_file
+from benchmarks.items import LABELS, agnews_file
 from benchmarks.paired import compared
 
 NAME = "teaching"
@@ -36,19 +36,15 @@ class Row:
     """Labelled items of each class."""
     seeds: int
     base: Changes
+    """Changes of the recipe, both without the technique and with it."""
     on: Changes = field(default_factory=dict)
+    recipe: str = "ag-news"
     texts: int = 0
     """Texts without labels."""
     teacher: int = 0
     """Items of each class that the student's teacher has learnt from, none of them the student's; 0: no teacher."""
 
 
-FEW: Changes = {
-    "data": {"validation": 0},
-    "head": {"start": "probe"},
-    "objective": {"contrastive_epochs": 20, "contrastive_temperature": 0.3, "contrastive_learning_rate": 1e-3},
-    "training": {"epochs": 4, "keep": "last"},
-}
 ROWS = {
     "a student of 75,000 parameters and its teacher": Row(
         labels=1250,
@@ -67,8 +63,9 @@ ROWS = {
     "8 labels a class and 8,000 texts": Row(
         labels=8,
         seeds=10,
-        base={**FEW, "adapters": {"rank": 8}},
-        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "word_drop": 0.0}},
+        recipe="few-labels",
+        base={"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}},
+        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "learning_rate": 1e-3, "word_drop": 0.0}},
         texts=8000,
     ),
 }
@@ -120,12 +117,12 @@ def both(row: Row, data: Path, folder: Path, *, seed: int, quick: bool) -> dict[
     on = dict(row.on)
     if row.teacher:
         learnt = merged(common(data, files["teacher"], seed=seed), {"training": {"epochs": 2}})
-        predicted(learnt, folder / "teacher")
+        predicted("ag-news", learnt, folder / "teacher")
         on = merged(on, {"teachers": {"sources": [str(folder / "teacher")]}})
     if row.texts:
         on = merged(on, {"unlabelled": {"source": str(files["texts"])}})
-    off, truth = predicted(base, folder / "off")
-    return {"off": off, "on": predicted(merged(base, on), folder / "on")[0], "truth": truth}
+    off, truth = predicted(row.recipe, base, folder / "off")
+    return {"off": off, "on": predicted(row.recipe, merged(base, on), folder / "on")[0], "truth": truth}
 
 
 def draw(source: Path, folder: Path, sizes: Mapping[str, int], *, seed: int) -> dict[str, Path]:
@@ -147,7 +144,7 @@ def draw(source: Path, folder: Path, sizes: Mapping[str, int], *, seed: int) -> 
 
 
 def common(data: Path, source: Path, *, seed: int) -> dict[str, dict[str, Any]]:
-    """What all runs share, as changes of the ``ag-news`` recipe."""
+    """What all runs share, as changes of their recipe."""
     half = layers_of("minilm") // 2
     return {
         "backbone": {"name": "minilm"},
@@ -162,13 +159,13 @@ def merged(one: Changes, other: Changes) -> dict[str, dict[str, Any]]:
     return {name: {**one.get(name, {}), **other.get(name, {})} for name in [*one, *(set(other) - set(one))]}
 
 
-def predicted(changes: Changes, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def predicted(recipe: str, changes: Changes, folder: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Train a run, or read it where it is finished; its predictions and the truth, [test items]."""
     import pyarrow.parquet as pq
 
     from pennyweight import train
 
-    train("ag-news", folder, resume=True, **changes)
+    train(recipe, folder, resume=True, **changes)
     table = pq.read_table(folder / "report" / "predictions.parquet", columns=["label", "predicted"])
     return table["predicted"].to_numpy(zero_copy_only=False), table["label"].to_numpy(zero_copy_only=False)
 

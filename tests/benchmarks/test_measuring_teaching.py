@@ -31,7 +31,7 @@ def test_both_ways_are_recipes_within_their_budgets(name, tmp_path):
     base = merged(common(tmp_path, tmp_path / "train.parquet", seed=3), row.base)
     own = {"teachers": {"sources": ["t"]}} if row.teacher else {"unlabelled": {"source": "u"}}
     for changes in (base, merged(base, merged(row.on, own))):
-        recipe = changed("ag-news", changes)
+        recipe = changed(row.recipe, changes)
         assert recipe.training.seed == 3
         plan = plan_recipe(recipe)
         assert plan.trainable <= recipe.budget.parameters

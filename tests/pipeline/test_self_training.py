@@ -43,7 +43,7 @@ def learnt(monkeypatch):
 
 
 def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, tmp_path):
-    unlabelled = {"source": texts, "rounds": 2, "labellers": 2, "epochs": 1, "weight": 0.5}
+    unlabelled = {"source": texts, "rounds": 2, "labellers": 2, "epochs": 1, "weight": 0.5, "learning_rate": 2e-3}
     outcome = train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out")
     (feeder,) = learnt
     assert (feeder.course.items, feeder.course.epochs) == (72 + 60, 1)
@@ -58,6 +58,10 @@ def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, tmp_
     assert [sum(one["classes"].values()) for one in record["rounds"]] == [60, 60]
     assert set(record["rounds"][0]["thresholds"]) == set(LABELS)
     assert not (outcome.folder / "training").exists()
+    log = [json.loads(line) for line in (outcome.folder / "report" / "log.jsonl").read_text().splitlines()]
+    rates = [one["learning_rate"] for one in log if one["event"] == "step"]
+    assert len(rates) == 9
+    assert 1e-3 < max(rates) <= 2e-3
     assert outcome.judgement.metrics.examples == 18
     assert weights(outcome.folder) != weights(trained)
 

@@ -109,9 +109,9 @@ def _join(bench: Workbench, choice: Choice) -> None:
             extras[name][collected.training] = rows[collected.training]
     bench.collected = replace(collected, labels=labels, training=np.concatenate([collected.training, views]))
     bench.extras = extras
-    if chosen.epochs is not None:
-        training = bench.recipe.training.model_copy(update={"epochs": chosen.epochs})
-        bench.recipe = bench.recipe.model_copy(update={"training": training})
+    own_way = {"epochs": chosen.epochs, "learning_rate": chosen.learning_rate}
+    training = bench.recipe.training.model_copy(update={key: one for key, one in own_way.items() if one is not None})
+    bench.recipe = bench.recipe.model_copy(update={"training": training})
 
 
 def _record(number: int, choice: Choice, names: Sequence[str]) -> dict[str, Any]:

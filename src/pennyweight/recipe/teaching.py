@@ -68,6 +68,8 @@ class Unlabelled(Section):
     word_drop: Probability = 0.1
     """Share of the words that are left out of the copy that is learnt from, while the label is that of the whole text;
     drawn once for each text."""
+    learning_rate: AboveZero | None = None
+    """Peak learning rate of what learns from labelled items and texts together, instead of `training.learning_rate`."""
     epochs: Positive | None = None
     """Passes over labelled items and texts together, instead of `training.epochs`, which counts for labels alone
     then."""
