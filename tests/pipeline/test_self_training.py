@@ -14,6 +14,7 @@ from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline import self_training
 from pennyweight.pipeline.run import train_recipe
+from pennyweight.pipeline.teaching import softened
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 
@@ -42,7 +43,14 @@ def learnt(monkeypatch):
     return seen
 
 
-def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, tmp_path):
+def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, monkeypatch, tmp_path):
+    opinions = []
+
+    def watching(logits, weights):
+        opinions.append(logits)
+        return softened(logits, weights)
+
+    monkeypatch.setattr(self_training, "softened", watching)
     unlabelled = {"source": texts, "rounds": 2, "labellers": 2, "epochs": 1, "weight": 0.5, "learning_rate": 2e-3}
     outcome = train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out")
     (feeder,) = learnt
@@ -52,6 +60,9 @@ def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, tmp_
     targets = feeder.extras["soft_targets"][72:]
     assert targets.sum(axis=1) == pytest.approx(np.ones(60), abs=1e-6)
     assert (feeder.labels[72:] == targets.argmax(axis=1)).all()
+    np.testing.assert_allclose(targets, softened(opinions[-1]), atol=1e-6)
+    assert [len(one) for one in opinions] == [2, 2]
+    assert len({logits.tobytes() for one in opinions for logits in one}) == 4
     record = json.loads((outcome.folder / "classifier.json").read_text())["environment"]["unlabelled"]
     assert record["texts"] == 60
     assert [one["round"] for one in record["rounds"]] == [1, 2]
