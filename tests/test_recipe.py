@@ -29,8 +29,9 @@ def test_every_shipped_recipe_is_valid():
 
 
 def test_sections():
+    inputs = ["backbone", "data", "text", "windows", "filter", "augmentation"]
     learning = ["objective", "training", "teachers", "unlabelled", "evaluation"]
-    assert list(sections()) == ["backbone", "data", "text", "windows", "budget", "adapters", "head", *learning]
+    assert list(sections()) == [*inputs, "budget", "adapters", "head", *learning]
 
 
 @pytest.mark.parametrize("section", sections())
@@ -105,6 +106,36 @@ def test_qkv_r6_as_stated():
     assert (training.weight_decay, training.learning_rate, training.schedule) == (0.01, 5e-4, "linear")
     assert (training.batch_size, training.epochs) == (32, 20)
     assert training.patience in (3, 4, 5)
+
+
+def test_what_the_systems_tried_besides_is_switched_on_by_key():
+    eda = load_recipe("qkv-r6", changes=["augmentation.copies=1"])
+    assert eda.augmentation.operations == ("synonyms", "insert", "swap", "delete")
+    cleaning = 'text.cleaning=["html", "punctuation", "lowercase", "lemmas"]'
+    assert load_recipe("qkv-r6", changes=[cleaning]).text.cleaning[-1] == "lemmas"
+    filtered = load_recipe("qv-r10", changes=["filter.shortest=5", "filter.repeats=drop", "filter.languages=en"])
+    assert (filtered.filter.shortest, filtered.filter.repeats, filtered.filter.languages) == (5, "drop", ("en",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"filter": {"shortest": 5, "longest": 4}}, r"filter\.shortest = 5 and filter\.longest = 4 leave no text"),
+        ({"filter": {"languages": ["english"]}}, r"filter\.languages = 'english'"),
+        ({"augmentation": {"copies": -1}}, r"augmentation\.copies = -1"),
+        ({"augmentation": {"operations": []}}, r"augmentation\.operations = \[\]"),
+        ({"augmentation": {"operations": ["swap", "swap"]}}, "'swap' is given twice"),
+        ({"augmentation": {"strength": 0.0}}, r"augmentation\.strength = 0\.0"),
+        ({"evaluation": {"augmented_operations": ["insert"]}}, r"evaluation\.augmented_operations = 'insert'"),
+        ({"text": {"language": "EN"}}, r"text\.language = 'EN'"),
+        ({"data": {"task": "multi-label"}, "augmentation": {"balance": True}}, r"augmentation\.balance has a meaning"),
+        ({"data": {"task": "multi-label"}, "training": {"sampler": "balanced"}}, r"training\.sampler has a meaning"),
+        ({"training": {"sampler": "weighted"}}, r"training\.sampler = 'weighted'"),
+    ],
+)
+def test_what_cannot_be_done_to_texts_is_refused(change, message):
+    with pytest.raises(InputError, match=message):
+        build_recipe(change)
 
 
 def test_targeted_r12_as_stated():

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from pennyweight.data.augmentation import Augmenter, Synonyms, no_synonyms
 from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.cleaning import clean
 from pennyweight.errors import InputError
+from pennyweight.evaluation.averaging import average_copies
 from pennyweight.files import write_bytes, write_text
 from pennyweight.manifest import (
     ADAPTER_CONFIG,
@@ -25,6 +27,7 @@ from pennyweight.manifest import (
     weight_files,
     write_manifest,
 )
+from pennyweight.manifest_copies import CopiesRecord
 from pennyweight.predictor import Predictor, checked_texts
 
 if TYPE_CHECKING:
@@ -38,11 +41,21 @@ LoadPrecision = Literal["auto", "fp32", "bf16", "int8"]
 class Classifier(Predictor):
     """A trained text classifier: frozen backbone, adapters, head, labels and temperature."""
 
-    def __init__(self, manifest: Manifest, network: Network, tokenizer: Any) -> None:
-        """Put the parts together; `Classifier.load` does so from a folder."""
+    def __init__(
+        self, manifest: Manifest, network: Network, tokenizer: Any, *, synonyms: Synonyms = no_synonyms
+    ) -> None:
+        """Put the parts together; `Classifier.load` does so from a folder.
+
+        Args:
+            manifest: how texts become tokens, and what the classes are.
+            network: what computes.
+            tokenizer: of the network's backbone.
+            synonyms: where altered copies of a text take synonyms from.
+        """
         self.manifest = manifest
         self._network = network
         self._tokenizer = tokenizer
+        self._synonyms = synonyms
 
     @classmethod
     def load(
@@ -83,7 +96,8 @@ class Classifier(Predictor):
         files = find_backbone(str(backbone or record.name), revision=record.revision if backbone is None else None)
         _require_same_backbone(files, manifest, path)
         network = _open_folded(path, manifest, files, _machine(record, precision, chosen), int8=precision == "int8")
-        return cls(manifest, network, load_tokenizer(files, add_prefix_space=manifest.text.add_prefix_space))
+        tokenizer = load_tokenizer(files, add_prefix_space=manifest.text.add_prefix_space)
+        return cls(manifest, network, tokenizer, synonyms=synonyms_for(manifest, files))
 
     @property
     def precision(self) -> Literal["fp32", "bf16", "int8"]:
@@ -103,17 +117,52 @@ class Classifier(Predictor):
 
     def tokenise(self, texts: Sequence[str]) -> TokenTable:
         """Clean and tokenise texts, the first half of `logits`; InputError where one of the texts is none."""
-        cleaned = [clean(text, self.manifest.text.cleaning) for text in checked_texts(texts)]
         text = self.manifest.text
+        cleaned = [clean(one, text.cleaning, language=text.language) for one in checked_texts(texts)]
         count, overlap = (1, 0) if text.windows is None else (text.windows.count, text.windows.overlap)
-        return tokenise(cleaned, self._tokenizer, max_length=text.max_length, windows=count, overlap=overlap)
+        readings = self._with_copies(cleaned)
+        return tokenise(readings, self._tokenizer, max_length=text.max_length, windows=count, overlap=overlap)
 
     def logits_of(self, table: TokenTable) -> np.ndarray:
         """Compute the second half of `logits`, from what `tokenise` made; fp32 [texts, classes]."""
         from pennyweight.model.inference import compute_logits
 
         pad_id = self._tokenizer.pad_token_id
-        return compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
+        logits = compute_logits(self._network, table, batch_size=self.manifest.batch_size, pad_id=pad_id)
+        return average_copies(logits, self.copies, several=self.decision.several)
+
+    @property
+    def copies(self) -> int:
+        """Altered copies of a text over which its probabilities are averaged, with its own."""
+        return 0 if self.manifest.copies is None else self.manifest.copies.count
+
+    def with_copies(self, count: int) -> Self:
+        """The same, averaging over ``count`` altered copies of each text; 0: none.
+
+        They are made as at training, or by swapping and leaving out words where there were none at training. The
+        temperature stays that of training.
+        """
+        record = self.manifest.copies or CopiesRecord(count=1)
+        copies = record.model_copy(update={"count": count}) if count else None
+        manifest = self.manifest.model_copy(update={"copies": copies})
+        return type(self)(manifest, self._network, self._tokenizer, synonyms=self._synonyms)
+
+    def _with_copies(self, cleaned: list[str]) -> list[str]:
+        """Each text, its copies right behind it: a pure function of the text."""
+        record = self.manifest.copies
+        if record is None:
+            return cleaned
+        augmenter = Augmenter(record.operations, record.strength, self._synonyms)
+        return [one for text in cleaned for one in (text, *augmenter.copies(text, record.count, seed=""))]
+
+
+def synonyms_for(manifest: Manifest, files: BackboneFiles) -> Synonyms:
+    """Where a classifier's altered copies take synonyms from, where they do; raises as `open_neighbours` does."""
+    if manifest.copies is None or "synonyms" not in manifest.copies.operations:
+        return no_synonyms
+    from pennyweight.model.neighbours import open_neighbours
+
+    return open_neighbours(files, add_prefix_space=manifest.text.add_prefix_space)
 
 
 def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: Any) -> Machine:

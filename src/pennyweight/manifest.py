@@ -11,11 +11,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from pennyweight.errors import InputError
 from pennyweight.files import write_json, write_text
+from pennyweight.manifest_copies import CopiesRecord
 from pennyweight.recipe import (
     AdapterKind,
     Attention,
     CleaningStep,
     HeadKind,
+    Language,
     Pooling,
     Precision,
     Problem,
@@ -101,6 +103,8 @@ class TextRecord(_Part):
     cleaning: tuple[CleaningStep, ...]
     max_length: int = Field(ge=4, le=8192)
     add_prefix_space: bool
+    language: Language = "en"
+    """Of the cleaning step `lemmas`."""
     label_separator: Name = "|"
     """What stands between the labels of an item where they are written as one text; of several labels per item."""
     windows: WindowsRecord | None = None
@@ -161,6 +165,8 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     environment: dict[str, Any]
     """Versions, machine, seconds and git state of the training run."""
+    copies: CopiesRecord | None = None
+    """None: a text is judged by itself, as all were before format 2."""
     int8: Int8Record | None = None
     """What int8 costs; none where it was never measured. Readers that do not know it pass it over."""
 

@@ -39,6 +39,19 @@ class Predictor(ABC):
         return Decision(self.manifest.problem, self.manifest.temperature, self.manifest.thresholds)
 
     @property
+    def copies(self) -> int:
+        """Altered copies of a text over which its probabilities are averaged, with its own."""
+        return 0
+
+    def with_copies(self, count: int) -> Predictor:
+        """The same, averaging over ``count`` altered copies of each text; 0: none.
+
+        Raises:
+            InputError: it cannot average over copies.
+        """
+        raise InputError(f"--copies {count}: this averages over no copies of a text; leave it out")
+
+    @property
     def labels(self) -> tuple[str, ...]:
         """Label names in index order."""
         return self.manifest.labels

@@ -195,3 +195,42 @@ def test_a_batch_that_does_not_fit_is_split_with_every_item_kept(width):
     assert split_by_tokens(items, lengths, tokens=72, width=width) == [items]
     alone = split_by_tokens(np.array([9, 0]), lengths, tokens=24)
     assert [part.tolist() for part in alone] == [[9], [0]]
+
+
+@pytest.mark.parametrize("order", ["sorted", "shuffled"])
+@pytest.mark.parametrize("sizes", [[90, 7, 3], [33, 33, 34], [1, 1, 1], [5, 0, 95], [100], [1, 300]])
+def test_balanced_classes_come_equally_often_in_as_many_batches(order, sizes):
+    classes = np.random.default_rng(1).permutation(np.repeat(np.arange(len(sizes)), sizes))
+    lengths = lengths_like_news(len(classes))
+    given = {"batch_size": 8, "seed": 3, "order": order}
+    epochs = [epoch_batches(lengths, **given, epoch=epoch, classes=classes) for epoch in range(3)]
+    uniform = epoch_batches(lengths, **given, epoch=0)
+    for batches in epochs:
+        assert sorted(map(len, batches)) == sorted(map(len, uniform))
+        items = np.concatenate(batches)
+        counts = np.bincount(classes[items], minlength=len(sizes))
+        assert np.ptp(counts[np.array(sizes) > 0]) <= 1
+        for number, size in enumerate(sizes):
+            times = np.bincount(items, minlength=len(classes))[classes == number]
+            assert not size or np.ptp(times) <= 1, "no item comes twice before all have come once"
+    again = epoch_batches(lengths, **given, epoch=1, classes=classes)
+    assert all(np.array_equal(*pair) for pair in zip(again, epochs[1], strict=True))
+    if max(sizes) > 1:
+        assert not all(np.array_equal(*pair) for pair in zip(epochs[0], epochs[1], strict=True))
+
+
+def test_a_large_class_shows_other_items_in_every_epoch():
+    classes = np.repeat([0, 1], [990, 10])
+    lengths = lengths_like_news(1000)
+    seen = [
+        set(np.concatenate(epoch_batches(lengths, batch_size=16, seed=0, epoch=epoch, order="sorted", classes=classes)))
+        for epoch in range(2)
+    ]
+    first, second = ({item for item in epoch if item < 990} for epoch in seen)
+    assert len(first) == len(second) == 500
+    assert len(first - second) > 150
+
+
+def test_nothing_to_balance_gives_no_batches():
+    none = np.zeros(0, dtype=np.int64)
+    assert epoch_batches(none, batch_size=4, seed=0, epoch=0, order="sorted", classes=none) == []

@@ -234,3 +234,28 @@ def test_compared_with_itself_it_is_what_evaluating_gives(outcome, classifier, s
     evaluated = evaluate_source(classifier, str(source), resamples=100).metrics
     for contender in json.loads(stdout)["contenders"]:
         assert contender["accuracy"]["value"] == evaluated.accuracy.value
+
+
+def test_filtered_altered_and_averaged(tagged_recipe, tmp_path):
+    recipe = tagged_recipe(
+        training={"epochs": 1},
+        filter={"shortest": 6},
+        augmentation={"copies": 1, "operations": ["swap"]},
+        evaluation={"augmented_copies": 2},
+    )
+    outcome = train_quietly(recipe, tmp_path / "out")
+    classifier = Classifier.load(outcome.folder, device="cpu")
+    texts, truth = held_out(recipe)
+    logits = classifier.logits(texts)
+    temperature = fit_temperature(logits, truth)
+    assert classifier.manifest.temperature == pytest.approx(temperature, rel=1e-6)
+    decision = Decision("multi-label", temperature)
+    assert classifier.manifest.thresholds == pytest.approx(tune_thresholds(decision.probabilities(logits), truth))
+    plain = classifier.with_copies(0)
+    readings = decision.probabilities(plain.logits(classifier._with_copies(texts[:3])) * temperature)
+    expected = readings.reshape(3, 3, -1).mean(axis=1)
+    np.testing.assert_allclose(decision.probabilities(logits[:3] * temperature), expected, atol=1e-5)
+    listed = pq.read_table(outcome.folder / "report" / "filtered.parquet").to_pylist()
+    assert listed
+    assert {line["reason"] for line in listed} == {"too short"}
+    assert all(set(line["label"].split("|")) <= {*LABELS, ""} for line in listed)

@@ -111,3 +111,18 @@ def test_the_run_in_numbers():
     course = replace(COURSE, accumulation=2)
     assert (course.steps_per_epoch, course.total_steps) == (4, 12)
     assert course.epochs_after(6) == 1.5
+
+
+def test_a_balanced_course_has_as_many_steps_and_goes_on_exactly():
+    course = replace(COURSE, sampler="balanced")
+    labels = (np.arange(course.items) < 8).astype(np.int64)
+    balanced = replace(feeder(course), labels=labels)
+    steps = list(balanced.steps())
+    assert [number for number, _ in steps] == list(range(COURSE.total_steps))
+    assert [content.items for _, content in steps] == [content.items for _, content in feeder().steps()]
+    seen = Counter(label for _, content in steps for batch in content.batches for label in batch.labels.tolist())
+    assert abs(seen[0] - seen[1]) <= course.epochs
+    resumed = list(balanced.steps(9))
+    for (number, content), (other, expected) in zip(resumed, steps[9:], strict=True):
+        assert number == other
+        assert [items_of(batch) for batch in content.batches] == [items_of(batch) for batch in expected.batches]

@@ -50,6 +50,12 @@ Precision = Annotated[
 ]
 
 
+Copies = Annotated[
+    int | None,
+    typer.Option("--copies", min=0, help="Average over so many altered copies of each text, instead of training's."),
+]
+
+
 def changes_of(
     changes: list[str] | None,
     *,

@@ -11,6 +11,7 @@ from pennyweight.cli.flags import (
     AsJson,
     BackboneName,
     BadRow,
+    Copies,
     Folder,
     GroupColumn,
     LabelColumn,
@@ -36,17 +37,18 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     by: GroupColumn = None,
     on_bad_row: BadRow = None,
     precision: Precision = None,
+    copies: Copies = None,
     as_json: AsJson = False,
 ) -> None:
     """Judge a classifier on labelled data; in int8, beside what it is in its own number format."""
     mapping = mapping_of(label_map)
-    loaded = opened(classifier, backbone, precision)
+    loaded = opened(classifier, backbone, precision, copies=copies)
     from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
 
     schema = schema_of_classifier(
         loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping, groups=by
     )
-    reference = opened(classifier, backbone) if precision == "int8" else None
+    reference = opened(classifier, backbone, copies=copies) if precision == "int8" else None
     judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)
     if as_json:
         print_json(judgement.as_dict())

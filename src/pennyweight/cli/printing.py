@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     from pennyweight.classifier import Classifier
 
 
-def opened(folder: Path, backbone: str | None, precision: str | None = None) -> Classifier:
+def opened(
+    folder: Path, backbone: str | None, precision: str | None = None, *, copies: int | None = None
+) -> Classifier:
     """Open a classifier; a folder that is none is refused before the libraries that it takes are imported."""
     from pennyweight.manifest import read_manifest
     from pennyweight.startup import load_libraries
@@ -28,7 +30,7 @@ def opened(folder: Path, backbone: str | None, precision: str | None = None) -> 
     if chosen == "int8" and manifest.int8 is None:
         measure = f"pennyweight quantise {folder} --data LABELLED"
         typer.echo(f"what int8 costs this classifier was never measured; `{measure}` does so", err=True)
-    return loaded
+    return loaded if copies is None else loaded.with_copies(copies)
 
 
 def print_json(content: dict[str, Any]) -> None:

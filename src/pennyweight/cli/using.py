@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pennyweight.cli.flags import BackboneName, BadRow, Folder, Precision, Source, TextColumns, bad_row, listed
+from pennyweight.cli.flags import BackboneName, BadRow, Copies, Folder, Precision, Source, TextColumns, bad_row, listed
 from pennyweight.cli.printing import opened
 
 
@@ -26,6 +26,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     text: TextColumns = None,
     on_bad_row: BadRow = None,
     precision: Precision = None,
+    copies: Copies = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what a stopped or killed run left in OUT.partial.")
     ] = False,
@@ -39,7 +40,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
 
     check_format(out)
     chosen = parse_columns(columns) if columns else None
-    loaded = opened(classifier, backbone, precision)
+    loaded = opened(classifier, backbone, precision, copies=copies)
     done = predict_source(
         loaded, data, out, columns=chosen, text=listed(text), on_bad_row=bad_row(on_bad_row), resume=resume
     )

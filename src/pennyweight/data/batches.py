@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pennyweight.data.balancing import balanced
+
 if TYPE_CHECKING:
     import torch
 
@@ -155,14 +157,20 @@ def longest_whole(tokenizer: Any, *, max_length: int, windows: int, overlap: int
 
 
 def epoch_batches(
-    lengths: NDArray[np.integer[Any]], *, batch_size: int, seed: int, epoch: int, order: Order
+    lengths: NDArray[np.integer[Any]],
+    *,
+    batch_size: int,
+    seed: int,
+    epoch: int,
+    order: Order,
+    classes: NDArray[np.integer[Any]] | None = None,
 ) -> list[NDArray[np.int64]]:
-    """Deal every item into batches, once per epoch.
+    """Deal the items of an epoch into batches: every item once, or, with ``classes``, every class equally often.
 
     `shuffled` cuts a random permutation into batches. `sorted` cuts it into windows of 64 batches, sorts each window
     by length, cuts that into batches and shuffles these: the items of a batch are alike in length, and as far as that
-    leaves room, other items meet in every epoch. On 66,000 items of AG News in batches of 32, 1.7 % of the tokens are
-    padding then, against 48 % with `shuffled` and 61 % if everything is padded to 128.
+    leaves room, other items meet in every epoch. On AG News in batches of 32, 1.7 % of the tokens are padding then,
+    against 48 % with `shuffled` and 61 % if everything is padded to 128.
 
     Args:
         lengths: tokens of each item, [items].
@@ -170,20 +178,19 @@ def epoch_batches(
         seed: seed of the run.
         epoch: number of the epoch, which goes into the seed.
         order: how items are dealt.
+        classes: class of each item, [items], where classes are to be balanced; the number of batches stays the same.
 
     Returns:
         One array of item indices per batch.
     """
     generator = np.random.default_rng([seed, epoch])
-    dealt = generator.permutation(len(lengths))
+    dealt = generator.permutation(len(lengths)) if classes is None else balanced(classes, generator)
     if order == "shuffled":
         return _cut(dealt, batch_size)
-    window = batch_size * _WINDOW
     # The short batch comes from its own draw of items, not from the end of a sorted window, whose items are longest.
     whole = len(dealt) - len(dealt) % batch_size
     batches: list[NDArray[np.int64]] = []
-    for start in range(0, whole, window):
-        part = dealt[start : min(start + window, whole)]
+    for part in _cut(dealt[:whole], batch_size * _WINDOW):
         batches += _cut(part[np.argsort(lengths[part], kind="stable")], batch_size)
     batches = [batches[index] for index in generator.permutation(len(batches))]
     return batches + ([dealt[whole:]] if whole < len(dealt) else [])

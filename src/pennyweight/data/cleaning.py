@@ -1,7 +1,7 @@
 """What is done to a text before it is tokenised, step by step, in training and prediction alike.
 
 Every step is a pure function of one text, takes time linear in its length, changes nothing when run twice, and
-leaves plain text as it is (`lowercase` excepted).
+leaves plain text as it is (`lowercase` and `lemmas` excepted).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from html.parser import HTMLParser
 import ftfy
 import ftfy.fixes
 
+from pennyweight.data.lemmas import lemmatise
 from pennyweight.recipe import CleaningStep
 
 _ROUNDS = 8
@@ -63,14 +64,22 @@ _REPEATED = re.compile(r"([!?,;:-])\1+")
 _DOTS = re.compile(r"\.{4,}")
 
 
-def clean(text: str, steps: Sequence[CleaningStep]) -> str:
+def clean(text: str, steps: Sequence[CleaningStep], *, language: str = "en") -> str:
     """Apply cleaning steps in the order given, then strip the white space around the text.
 
     Steps meet each other: `html` goes first where markup is to be recognised, `lowercase` anywhere, `newlines` after
-    what leaves white space behind.
+    what leaves white space behind, `lemmas` behind what puts words right.
+
+    Args:
+        text: a raw text.
+        steps: what is done to it.
+        language: ISO 639 code of the language of `lemmas`.
+
+    Raises:
+        InputError: `lemmas` is among the steps, and its library or its language is not there.
     """
     for step in steps:
-        text = CLEANING[step](text)
+        text = lemmatise(text, language) if step == "lemmas" else CLEANING[step](text)
     return text.strip()
 
 
@@ -212,4 +221,5 @@ CLEANING: dict[CleaningStep, Callable[[str], str]] = {
     "unicode": fix_unicode,
     "punctuation": normalise_punctuation,
     "lowercase": lower_case,
+    "lemmas": lemmatise,
 }

@@ -8,12 +8,11 @@ from itertools import islice
 
 import numpy as np
 
-from pennyweight.data.cleaning import clean
 from pennyweight.data.dropping import drop_words
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.inspection import find_leaks, first_occurrences
 from pennyweight.errors import InputError
-from pennyweight.pipeline.preparation import Collected, in_test, stream_source
+from pennyweight.pipeline.preparation import Collected, cleaned_by, in_test, stream_source
 from pennyweight.recipe import Recipe
 
 
@@ -62,10 +61,10 @@ def gather(recipe: Recipe, collected: Collected) -> tuple[Collected, Gathered | 
     skipped: list[int] = []
     schema = Schema(text=recipe.data.text, label=None, on_bad_row=recipe.data.on_bad_row)
     examples = list(islice(stream_source(chosen.source, schema, split="train", skipped=skipped), chosen.limit))
-    cleaned = [clean(example.text, recipe.text.cleaning) for example in examples]
+    cleaned = [cleaned_by(recipe, example.text) for example in examples]
     distinct = first_occurrences(cleaned)
     known = find_leaks(cleaned, collected.cleaned)
-    leaked = np.setdiff1d(in_test(recipe, tuple(cleaned), collected.label_names), known)
+    leaked = np.setdiff1d(in_test(recipe, cleaned, collected.label_names), known)
     kept = np.setdiff1d(distinct, np.union1d(known, leaked)).tolist()
     if not kept:
         raise InputError(f"unlabelled.source: {chosen.source} holds no text that is not in the labelled data already")
@@ -88,6 +87,7 @@ def _extended(recipe: Recipe, collected: Collected, examples: Sequence[Example],
         cleaned=(*collected.cleaned, *cleaned, *copies),
         rows=np.concatenate([collected.rows, np.array(rows * times, dtype=np.int64)]),
         labels=np.concatenate([collected.labels, np.full(count * times, -1, dtype=np.int64)]),
+        origin=np.concatenate([collected.origin, np.tile(unlabelled, times)]),
         unlabelled=unlabelled,
         views=unlabelled + count if copies else unlabelled,
     )

@@ -156,7 +156,8 @@ def judge(
     result = metrics.result()
     compared = None if reference is None else Compared(classifier.precision, reference.precision, agreement.result())
     found = None if groups is None else groups.result()
-    what = f"{what}, {result.examples:,} items"
+    averaged = f", each averaged with {classifier.copies} altered copies" if classifier.copies else ""
+    what = f"{what}, {result.examples:,} items{averaged}"
     return Judgement(result, tuple(mistakes.ranked()), what, compared=compared, groups=found)
 
 
@@ -170,7 +171,7 @@ def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, fold
     elif len(collected.validation):
         examples, what = collected.examples(collected.validation), f"validation split of {data.source}"
     else:
-        examples = collected.examples(collected.training)
+        examples = collected.examples(collected.learnt)
         what = f"training items of {data.source} themselves, no others were given"
     judgement = judge(classifier, examples, what=what, folder=folder, by=data.groups, resamples=resamples)
     return replace(judgement, skipped=len(skipped))

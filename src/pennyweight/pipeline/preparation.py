@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
 
 import numpy as np
 
 from pennyweight.data.cleaning import clean
 from pennyweight.data.examples import Example, Loaded, Schema, load_examples, stream_examples
+from pennyweight.data.filtering import Dropped
 from pennyweight.data.inspection import find_leaks, first_occurrences, split_several, split_validation
 from pennyweight.data.label_sets import membership
 from pennyweight.data.mapping import mapped_rows, require_known
@@ -34,27 +36,58 @@ class Collected:
     """Class numbers, int64 [items], -1 for a text without a label; or of several labels which ones apply, bool [items,
     classes]."""
     training: np.ndarray
-    """Indices of the items to learn from."""
+    """Indices of the items to learn from, ascending."""
     validation: np.ndarray
     """Indices of the items held out."""
     leaked: np.ndarray
     """Indices of the items dropped because their text occurs in the validation or test data."""
     skipped: tuple[int, ...]
     """Rows that had no usable text or label."""
+    labelled: int
+    """Number of items of the training source. They stand first; what was gathered or made besides stands behind."""
+    origin: np.ndarray
+    """For each item the one it was made from: itself, or of an altered copy its text, int64 [items].
+
+    A copy of a labelled item has its row and its label."""
     unlabelled: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Indices of the texts without labels."""
     views: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     """Index of what is learnt from each of them, once it is labelled: an altered copy, or the text itself."""
-
-    @property
-    def labelled(self) -> int:
-        """Number of items of the training source; they come first."""
-        return len(self.texts) - len(np.union1d(self.unlabelled, self.views))
-
+    dropped: tuple[Dropped, ...] = ()
+    """Items that were taken out of `training`, by reason."""
     groups: tuple[str, ...] | None = None
     """The group of each item, where the recipe names a column for it."""
     group_column: str | None = None
     """That column."""
+
+    @property
+    def learnt(self) -> np.ndarray:
+        """Indices of the training source's own items to learn from: `training` without what stands behind them."""
+        return self.training[self.training < self.labelled]
+
+    def without(self, dropped: Dropped) -> Self:
+        """The same with some items taken out of training, their copies with them, and listed with their reason.
+
+        Raises:
+            InputError: no item of a class would be left.
+        """
+        training = self.training[~np.isin(self.origin[self.training], dropped.items)]
+        before, after = (
+            class_counts(self.labels[items], classes=len(self.label_names)) for items in (self.training, training)
+        )
+        gone = np.flatnonzero((before > 0) & (after == 0))
+        if len(gone):
+            raise InputError(
+                f"filter: class {self.label_names[int(gone[0])]} has no item left to train on, the last ones are "
+                f"{dropped.reason}; filter less, or give more items of it"
+            )
+        return replace(self, training=training, dropped=(*self.dropped, dropped))
+
+    def label_of(self, item: int) -> str:
+        """Name of an item's label; of several, of each that applies, with a bar between them."""
+        found = self.labels[item]
+        numbers = np.flatnonzero(found) if np.ndim(found) else [found]
+        return "|".join(self.label_names[number] for number in numbers)
 
     @property
     def digest(self) -> str:
@@ -89,7 +122,7 @@ def collect(recipe: Recipe) -> Collected:
     )
     labels = _label_array(loaded, several=data.task == "multi-label")
     texts = tuple(loaded.dataset["text"][:])
-    cleaned = tuple(clean(text, recipe.text.cleaning) for text in texts)
+    cleaned = tuple(cleaned_by(recipe, text) for text in texts)
     leaked = in_test(recipe, cleaned, loaded.labels)
     usable = np.setdiff1d(np.arange(len(texts)), leaked)
     if not len(usable):
@@ -106,6 +139,8 @@ def collect(recipe: Recipe) -> Collected:
         validation=validation,
         leaked=np.setdiff1d(np.arange(len(texts)), np.union1d(training, validation)),
         skipped=loaded.skipped,
+        labelled=len(texts),
+        origin=np.arange(len(texts)),
         groups=None if data.groups is None else tuple(loaded.dataset["group"][:]),
         group_column=data.groups,
     )
@@ -187,9 +222,19 @@ def stream_source(
     return stream_examples(rows, schema, skipped=skipped, source=source)
 
 
-def in_test(recipe: Recipe, cleaned: tuple[str, ...], labels: tuple[str, ...]) -> np.ndarray:
-    """Indices of the cleaned texts that occur in the recipe's test data."""
+def class_counts(labels: np.ndarray, *, classes: int) -> np.ndarray:
+    """Items of each class, [classes]; of several labels, items that each applies to."""
+    return labels.sum(axis=0) if labels.ndim == 2 else np.bincount(labels[labels >= 0], minlength=classes)
+
+
+def cleaned_by(recipe: Recipe, text: str) -> str:
+    """A text after a recipe's cleaning steps; raises as `clean` does."""
+    return clean(text, recipe.text.cleaning, language=recipe.text.language)
+
+
+def in_test(recipe: Recipe, cleaned: Sequence[str], labels: tuple[str, ...]) -> np.ndarray:
+    """Indices of the cleaned texts that occur in the recipe's test data; raises as `stream_source` does."""
     if recipe.data.test is None:
         return np.zeros(0, dtype=np.int64)
     examples = stream_source(recipe.data.test, schema_of(recipe.data, labels=labels))
-    return find_leaks(cleaned, (clean(example.text, recipe.text.cleaning) for example in examples))
+    return find_leaks(cleaned, (cleaned_by(recipe, example.text) for example in examples))

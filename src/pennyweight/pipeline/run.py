@@ -23,6 +23,9 @@ from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import read_manifest
 from pennyweight.model.device import Machine, best_device
 from pennyweight.pipeline.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
+from pennyweight.pipeline.augmenting import add_copies, describe_copies
+from pennyweight.pipeline.deploying import deploy
+from pennyweight.pipeline.filtering import filter_items, record_dropped, say_dropped
 from pennyweight.pipeline.fitting import train_network
 from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
 from pennyweight.pipeline.gathering import gather
@@ -56,7 +59,8 @@ class Run:
     def go(self) -> Outcome:
         """All stages in order."""
         cache = default_cache()
-        collected, gathered = gather(self.recipe, collect(self.recipe))
+        collected, gathered = gather(self.recipe, filter_items(self.recipe, collect(self.recipe)))
+        collected = add_copies(self.recipe, collected, self.speaker)
         teachers = teachers_of(self.recipe, collected.label_names)
         around = Surroundings(self.architecture, collected, self.accelerator, self.machine, cache, self.speaker)
         self.plan = decide_ranks(self.recipe, self.plan, around, self.out)
@@ -94,7 +98,7 @@ class Run:
                 },
             )
             bench.collected = collected
-            return self._finish(Classifier(manifest, deployed, bench.tokenizer), bench, inspection, fitted)
+            return self._finish(deploy(bench, manifest, deployed), bench, inspection, fitted)
 
     @contextlib.contextmanager
     def _folder_held(self, bench: Workbench, teachers: Sequence[Teacher]) -> Iterator[None]:
@@ -149,6 +153,7 @@ class Run:
             self.speaker.say(f"data: {len(collected.skipped)} rows skipped, the first is row {collected.skipped[0]}")
         if len(collected.leaked):
             self.speaker.say(f"data: {len(collected.leaked)} leaked items dropped from training")
+        say_dropped(collected, self.speaker)
         return inspection
 
     def _finish(self, classifier: Classifier, bench: Workbench, inspection: Inspection, fitted: Fitted) -> Outcome:
@@ -166,7 +171,11 @@ class Run:
                 recipe=manifest.recipe,
                 environment=manifest.environment,
                 history=[json.loads(line) for line in log.splitlines()],
-                data=inspection.as_dict(),
+                data={
+                    **inspection.as_dict(),
+                    **record_dropped(bench.collected, report),
+                    **describe_copies(bench.collected),
+                },
             )
             write_bytes(report / LOG, log)
             judgement = replace(judgement, report=write_report(report, contents))

@@ -10,7 +10,15 @@ from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture
 from pennyweight.environment import git_state, peak_resident_bytes, versions
 from pennyweight.evaluation.decisions import Decision
-from pennyweight.manifest import AdapterRecord, BackboneRecord, HeadRecord, Manifest, TextRecord, WindowsRecord
+from pennyweight.manifest import (
+    AdapterRecord,
+    BackboneRecord,
+    HeadRecord,
+    Manifest,
+    TextRecord,
+    WindowsRecord,
+)
+from pennyweight.manifest_copies import CopiesRecord
 from pennyweight.model.backbone import BackboneFiles
 from pennyweight.model.device import Machine, peak_device_bytes
 from pennyweight.model.kinds import AdapterOptions, Pruning
@@ -36,6 +44,7 @@ def course_of(recipe: Recipe, *, items: int) -> Course:
         validations_per_epoch=training.validations_per_epoch,
         order=recipe.text.order,
         seed=training.seed,
+        sampler=training.sampler,
     )
 
 
@@ -155,6 +164,17 @@ def _windows_record(recipe: Recipe) -> WindowsRecord | None:
     return WindowsRecord(count=windows.count, overlap=windows.overlap, pooling=windows.pooling)
 
 
+def _copies_record(recipe: Recipe) -> CopiesRecord | None:
+    evaluation = recipe.evaluation
+    if not evaluation.augmented_copies:
+        return None
+    return CopiesRecord(
+        count=evaluation.augmented_copies,
+        operations=evaluation.augmented_operations,
+        strength=evaluation.augmented_strength,
+    )
+
+
 def draft_manifest(
     recipe: Recipe,
     files: BackboneFiles,
@@ -192,11 +212,13 @@ def draft_manifest(
             cleaning=recipe.text.cleaning,
             max_length=recipe.text.max_length,
             add_prefix_space=recipe.text.add_prefix_space,
+            language=recipe.text.language,
             windows=_windows_record(recipe),
             label_separator=recipe.data.label_separator,
         ),
         temperature=decision.temperature,
         thresholds=decision.thresholds,
+        copies=_copies_record(recipe),
         batch_size=recipe.evaluation.batch_size,
         files={},
         plan=plan.as_dict(),

@@ -121,9 +121,8 @@ class Workbench:
         )
 
     def labelled(self) -> np.ndarray:
-        """The training items whose labels were given, without texts that a network has labelled."""
-        training = self.collected.training
-        return training[training < self.collected.labelled]
+        """The training items whose labels were given, without altered copies and texts that a network has labelled."""
+        return self.collected.learnt
 
     def briefly(self, items: np.ndarray, *, epochs: int, learning_rate: float | None = None) -> Workbench:
         """The same network and tokens for a stage before the run proper: nothing is held out, the last weights stay.
@@ -175,10 +174,14 @@ class Workbench:
         plain = Decision(self.recipe.data.task)
         if not len(held_out) or not (evaluation.temperature_scaling or plain.several):
             return self._with_thresholds(plain, None, None)
-        logits, labels = self.logits(network, held_out), self.collected.labels[held_out]
-        if evaluation.temperature_scaling:
-            plain = replace(plain, temperature=fit_temperature(logits, labels))
-        return self._with_thresholds(plain, logits, labels)
+        return self.fitted(self.logits(network, held_out))
+
+    def fitted(self, logits: np.ndarray) -> Decision:
+        """`decision` from logits of the validation split, [items, classes], however they came about."""
+        decision, labels = Decision(self.recipe.data.task), self.collected.labels[self.collected.validation]
+        if self.recipe.evaluation.temperature_scaling:
+            decision = replace(decision, temperature=fit_temperature(logits, labels))
+        return self._with_thresholds(decision, logits, labels)
 
     def _with_thresholds(self, decision: Decision, logits: np.ndarray | None, labels: np.ndarray | None) -> Decision:
         """A decision with a threshold for each label, where items may have several."""

@@ -14,8 +14,10 @@ from pennyweight.recipe.adapters import Adapters
 from pennyweight.recipe.fields import (
     AdapterKind,
     Attention,
+    AugmentationStep,
     CleaningStep,
     HeadKind,
+    Language,
     LossName,
     MetricName,
     OptimizerName,
@@ -24,10 +26,11 @@ from pennyweight.recipe.fields import (
     Problem,
     ScheduleName,
     Section,
+    TestTimeStep,
     Thresholds,
     WindowPooling,
 )
-from pennyweight.recipe.inputs import Data, Text, Windows, most_overlap
+from pennyweight.recipe.inputs import Augmentation, Data, Filter, Text, Windows, most_overlap
 from pennyweight.recipe.learning import Evaluation, Objective, Training
 from pennyweight.recipe.network import Backbone, Budget, Head
 from pennyweight.recipe.tasks import require_task_fits
@@ -37,13 +40,17 @@ __all__ = [
     "AdapterKind",
     "Adapters",
     "Attention",
+    "Augmentation",
+    "AugmentationStep",
     "Backbone",
     "Budget",
     "CleaningStep",
     "Data",
     "Evaluation",
+    "Filter",
     "Head",
     "HeadKind",
+    "Language",
     "LossName",
     "MetricName",
     "Objective",
@@ -55,6 +62,7 @@ __all__ = [
     "ScheduleName",
     "Section",
     "Teachers",
+    "TestTimeStep",
     "Text",
     "Thresholds",
     "Training",
@@ -72,6 +80,8 @@ class Recipe(Section):
     data: Data = Data()
     text: Text = Text()
     windows: Windows = Windows()
+    filter: Filter = Filter()
+    augmentation: Augmentation = Augmentation()
     budget: Budget = Budget()
     adapters: Adapters = Adapters()
     head: Head = Head()

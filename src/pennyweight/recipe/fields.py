@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
 
-CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase"]
+CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase", "lemmas"]
+AugmentationStep = Literal["synonyms", "insert", "swap", "delete"]
+TestTimeStep = Literal["synonyms", "swap", "delete"]
 AdapterKind = Literal["lora", "dora", "adalora", "ia3", "prompt", "lora+prompt", "lora+ia3"]
 HeadKind = Literal["stock", "linear", "low-rank"]
 Pooling = Literal["cls", "mean"]
@@ -15,6 +17,7 @@ Precision = Literal["auto", "fp32", "bf16"]
 Attention = Literal["auto", "plain", "packed", "sdpa", "eager"]
 OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
 ScheduleName = Literal["constant", "linear", "cosine", "cosine-restarts", "plateau"]
+SamplerName = Literal["uniform", "balanced"]
 MetricName = Literal["accuracy", "macro_f1", "micro_f1", "loss"]
 LossName = Literal["cross-entropy", "focal", "gce"]
 Problem = Literal["single-label", "multi-label"]
@@ -42,15 +45,27 @@ def checked_label_names(value: Any) -> Any:
     return value
 
 
+def checked_distinct(value: Any) -> Any:
+    """Refuses a list in which a name stands twice; a single name stands for a list of one."""
+    names = as_list(value)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise ValueError(f"{twice!r:.60} is given twice; name each once")
+    return names
+
+
 # Strict: true is no number, "3" is no number and "yes" is no truth value; a whole number is a number, though.
 Name = Annotated[str, Field(min_length=1)]
 Names = Annotated[tuple[Name, ...], BeforeValidator(as_list), Field(min_length=1)]
 LabelNames = Annotated[tuple[Name, ...], Field(min_length=2)]
 Positive = Annotated[StrictInt, Field(ge=1)]
+NotNegative = Annotated[StrictInt, Field(ge=0)]
 AboveZero = Annotated[StrictFloat, Field(gt=0)]
 Weights = tuple[AboveZero, ...]
 Share = Annotated[StrictFloat, Field(ge=0, le=1)]
+ShareAboveZero = Annotated[StrictFloat, Field(gt=0, le=1)]
 Probability = Annotated[StrictFloat, Field(ge=0, lt=1)]
+Language = Annotated[str, Field(pattern="^[a-z]{2,3}$")]
 
 
 class Section(BaseModel):

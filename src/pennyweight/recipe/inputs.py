@@ -7,15 +7,22 @@ from typing import Annotated, Literal, Self
 from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from pennyweight.recipe.fields import (
+    AugmentationStep,
     CleaningStep,
     LabelNames,
+    Language,
     Name,
     Names,
+    NotNegative,
     Positive,
     Probability,
     Problem,
     Section,
+    Share,
+    ShareAboveZero,
     WindowPooling,
+    as_list,
+    checked_distinct,
     checked_label_names,
 )
 
@@ -56,6 +63,8 @@ class Text(Section):
 
     cleaning: tuple[CleaningStep, ...] = ()
     """Cleaning steps in order; they are saved with the classifier and run again at prediction."""
+    language: Language = "en"
+    """Language of the cleaning step `lemmas`, as an ISO 639 code."""
     max_length: Annotated[StrictInt, Field(ge=4, le=8192)] = 128
     """Longest input, in tokens, special tokens included; longer texts are cut."""
     padding: Literal["dynamic", "fixed"] = "dynamic"
@@ -86,3 +95,53 @@ class Windows(Section):
 def most_overlap(max_length: int) -> int:
     """Most tokens that windows of ``max_length`` tokens may share: half of them, up to four special tokens left out."""
     return (max_length - 4) // 2
+
+
+class Filter(Section):
+    """Which training items are passed over; validation and test items never are.
+
+    Nothing is deleted: rows and reasons stand in the report. Words are what white space separates, after cleaning.
+    """
+
+    shortest: Positive | None = None
+    """Fewest words of a training text; none: no limit."""
+    longest: Positive | None = None
+    """Most words of a training text; none: no limit."""
+    languages: Annotated[tuple[Language, ...], BeforeValidator(as_list)] = ()
+    """Languages of the training texts, as ISO 639-1 codes; a text surely in another is passed over. Empty: any."""
+    certainty: Share = 0.9
+    """Probability from which on a text counts as surely of a language."""
+    repeats: Literal["keep", "drop"] = "keep"
+    """Of training texts that are equal after cleaning: keep all, or drop all but the first."""
+
+    @model_validator(mode="after")
+    def _some_length_is_left(self) -> Self:
+        if self.shortest is not None and self.longest is not None and self.shortest > self.longest:
+            raise ValueError(
+                f"filter.shortest = {self.shortest} and filter.longest = {self.longest} leave no text: swap them"
+            )
+        return self
+
+
+class Augmentation(Section):
+    """Altered copies of training texts (EDA, Wei & Zou 2019, arXiv 1901.11196); validation and test items have none.
+
+    Copies are drawn once, from the cleaned texts and the seed, and learnt like items of the item's own class.
+    """
+
+    copies: NotNegative = 0
+    """Altered copies of each training item; 0: none."""
+    balance: StrictBool = False
+    """Give smaller classes as many more copies as even the classes out, `copies` being those of the largest class."""
+    operations: Annotated[tuple[AugmentationStep, ...], BeforeValidator(checked_distinct), Field(min_length=1)] = (
+        "synonyms",
+        "insert",
+        "swap",
+        "delete",
+    )
+    """What is done to a copy, one of these: put synonyms in place, insert some, swap words, or delete some."""
+    strength: ShareAboveZero = 0.1
+    """Share of a text's words that is altered in a copy; one word at least."""
+    thesaurus: Literal["auto", "wordnet", "embeddings"] = "auto"
+    """Where synonyms come from: English `wordnet` through NLTK, or the words whose `embeddings` in the backbone are
+    nearest. `auto`: WordNet where NLTK and its data are there, else embeddings."""

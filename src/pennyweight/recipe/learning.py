@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
 
 from pennyweight.recipe.fields import (
     AboveZero,
     LossName,
     MetricName,
+    NotNegative,
     OptimizerName,
     Positive,
     Probability,
+    SamplerName,
     ScheduleName,
     Section,
     Share,
+    ShareAboveZero,
+    TestTimeStep,
     Thresholds,
     Weights,
+    checked_distinct,
 )
 
 
@@ -92,6 +97,8 @@ class Training(Section):
     label of each text alike."""
     keep: Literal["best", "last"] = "best"
     """Which weights end up in the classifier: those of the best validation, or the last."""
+    sampler: SamplerName = "uniform"
+    """`uniform`: every training item once per epoch; `balanced`: every class equally often, in as many steps."""
     patience: Positive | None = None
     """Validations without gain before training stops; none: never early."""
     validations_per_epoch: Positive = 1
@@ -114,3 +121,11 @@ class Evaluation(Section):
     on the validation split; `half`: 0.5 for all."""
     bootstrap: Annotated[StrictInt, Field(ge=100)] = 1000
     """Resamples behind the 95 % intervals of F1."""
+    augmented_copies: NotNegative = 0
+    """Altered copies of a text over which its probabilities are averaged, with itself; saved with the classifier."""
+    augmented_operations: Annotated[
+        tuple[TestTimeStep, ...], BeforeValidator(checked_distinct), Field(min_length=1)
+    ] = ("swap", "delete")
+    """What is done to these copies; `synonyms` are taken from the backbone's embeddings."""
+    augmented_strength: ShareAboveZero = 0.1
+    """Share of a text's words that is altered in such a copy; one word at least."""

@@ -13,6 +13,8 @@ _ONE_CLASS_ONLY = (
     ("head", "start"),
     ("teachers", "sources"),
     ("unlabelled", "source"),
+    ("augmentation", "balance"),
+    ("training", "sampler"),
 )
 """Section and key of what is made for one class per text."""
 _SEVERAL_ONLY = (("data", "label_separator"), ("evaluation", "thresholds"))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from pennyweight.data.balancing import Sampler
 from pennyweight.data.batches import FORWARD_TOKENS, Order, TokenTable, collate, epoch_batches, split_by_tokens
 from pennyweight.model.prefix import Prefix
 from pennyweight.training.batch import Batch, StepBatches
@@ -27,6 +28,8 @@ class Course:
     validations_per_epoch: int
     order: Order
     seed: int
+    sampler: Sampler = "uniform"
+    """How often items come: each once per epoch, or each class equally often."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,9 +89,15 @@ class Feeder:
                 yield step, StepBatches(parts, sum(map(len, group)))
 
     def _batches_of(self, epoch: int) -> Sequence[np.ndarray]:
+        """The items of each batch of an epoch."""
         course = self.course
         return epoch_batches(
-            self.table.lengths(), batch_size=course.batch_size, seed=course.seed, epoch=epoch, order=course.order
+            self.table.lengths(),
+            batch_size=course.batch_size,
+            seed=course.seed,
+            epoch=epoch,
+            order=course.order,
+            classes=self.labels if course.sampler == "balanced" else None,
         )
 
     def _parts(self, indices: np.ndarray) -> list[Batch]:
