@@ -13,6 +13,7 @@ def test_the_public_names_are_these_and_no_others():
     expected = [
         "BudgetError",
         "Classifier",
+        "Ensemble",
         "InputError",
         "Interrupted",
         "PennyweightError",
@@ -20,6 +21,7 @@ def test_the_public_names_are_these_and_no_others():
         "audit",
         "choose",
         "compare",
+        "load",
         "plan",
         "train",
     ]

@@ -1,7 +1,7 @@
 """Text classifiers on an exact parameter budget.
 
-``pennyweight.plan`` counts, ``pennyweight.train`` trains, ``pennyweight.Classifier`` predicts. Importing this module
-loads neither torch nor transformers, and neither does planning with a backbone known by a short name; the rest does.
+``pennyweight.plan`` counts, ``pennyweight.train`` trains, ``pennyweight.load`` opens what predicts. Importing this
+module loads neither torch nor transformers, nor does planning with a backbone known by a short name; the rest does.
 """
 
 from __future__ import annotations
@@ -13,10 +13,13 @@ from pennyweight.errors import BudgetError, InputError, Interrupted, Pennyweight
 if TYPE_CHECKING:
     from pennyweight.api import audit, choose, compare, plan, train
     from pennyweight.classifier import Classifier
+    from pennyweight.ensemble import Ensemble
+    from pennyweight.opening import load
 
 __all__ = [
     "BudgetError",
     "Classifier",
+    "Ensemble",
     "InputError",
     "Interrupted",
     "PennyweightError",
@@ -24,6 +27,7 @@ __all__ = [
     "audit",
     "choose",
     "compare",
+    "load",
     "plan",
     "train",
 ]
@@ -38,4 +42,12 @@ def __getattr__(name: str) -> Any:
         from pennyweight.classifier import Classifier
 
         return Classifier
+    if name == "Ensemble":
+        from pennyweight.ensemble import Ensemble
+
+        return Ensemble
+    if name == "load":
+        from pennyweight.opening import load
+
+        return load
     raise AttributeError(f"module 'pennyweight' has no attribute {name!r}")

@@ -186,9 +186,9 @@ def choose(
 
 
 def _open(folder: Path) -> Predictor:
-    from pennyweight.classifier import Classifier
+    from pennyweight.opening import load
 
-    return Classifier.load(folder)
+    return load(folder)
 
 
 def _names(columns: Sequence[str] | None) -> tuple[str, ...] | None:

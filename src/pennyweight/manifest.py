@@ -5,25 +5,40 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from pennyweight.errors import InputError
 from pennyweight.files import write_json, write_text
 from pennyweight.manifest_copies import CopiesRecord
-from pennyweight.recipe import (
-    AdapterKind,
-    Attention,
-    CleaningStep,
-    HeadKind,
-    Language,
-    Pooling,
-    Precision,
-    Problem,
-    WindowPooling,
-    most_overlap,
+from pennyweight.manifest_records import (
+    AdapterRecord,
+    BackboneRecord,
+    ColumnsRecord,
+    Digest,
+    HeadRecord,
+    Int8Record,
+    Name,
+    Part,
+    Share,
+    TextRecord,
+    WindowsRecord,
 )
+from pennyweight.recipe import Problem
+
+__all__ = [
+    "FORMAT",
+    "AdapterRecord",
+    "BackboneRecord",
+    "ColumnsRecord",
+    "Digest",
+    "HeadRecord",
+    "Int8Record",
+    "Share",
+    "TextRecord",
+    "WindowsRecord",
+]
 
 FORMAT = 2
 MANIFEST = "classifier.json"
@@ -31,132 +46,24 @@ ADAPTERS = "adapter_model.safetensors"
 ADAPTER_CONFIG = "adapter_config.json"
 HEAD = "head.safetensors"
 
-Name = Annotated[str, Field(min_length=1)]
-Digest = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-Share = Annotated[float, Field(ge=0, le=1)]
-ComputedPrecision = Literal["fp32", "bf16"]
-
 _RECORDS = {"int8", "metrics", "plan", "recipe", "environment"}
 """What a manifest tells of its classifier, and no prediction follows from."""
 
 
-class _Part(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore", strict=True, use_attribute_docstrings=True)
-
-
-class BackboneRecord(_Part):
-    """Which backbone the adapters were trained on, so that no other is ever put under them."""
-
-    name: str
-    hub_id: str | None
-    revision: str | None
-    weights_sha256: str
-    tokenizer_sha256: str
-    model_type: str
-    hidden_size: int = Field(ge=1)
-    precision: Precision
-    attention: Attention
-
-
-class HeadRecord(_Part):
-    """Which head stands on the encoder."""
-
-    kind: HeadKind
-    pooling: Pooling | None
-    rank: Annotated[int, Field(ge=1)] | None
-
-    @model_validator(mode="after")
-    def _rank_of_low_rank(self) -> Self:
-        if (self.kind == "low-rank") != (self.rank is not None):
-            raise ValueError("a low-rank head has a rank, and no other has one")
-        return self
-
-
-class AdapterRecord(_Part):
-    """Which kind of adapter was trained; of two kinds, the second has a folder of its own."""
-
-    kind: AdapterKind = "lora"
-
-    @property
-    def second(self) -> str | None:
-        """The folder of the second kind; none where there is one kind."""
-        _, both, second = self.kind.partition("+")
-        return second if both else None
-
-
-class WindowsRecord(_Part):
-    """How a long text is read in several windows."""
-
-    count: int = Field(ge=2)
-    """Most windows of one text."""
-    overlap: int = Field(ge=0)
-    """Tokens that neighbouring windows have in common."""
-    pooling: WindowPooling
-
-
-class TextRecord(_Part):
-    """How a text becomes tokens, and in which columns texts and labels were found."""
-
-    columns: Annotated[tuple[Name, ...], Field(min_length=1)]
-    label_column: Name
-    first_label: int = Field(ge=0)
-    cleaning: tuple[CleaningStep, ...]
-    max_length: int = Field(ge=4, le=8192)
-    add_prefix_space: bool
-    language: Language = "en"
-    """Of the cleaning step `lemmas`."""
-    label_separator: Name = "|"
-    """What stands between the labels of an item where they are written as one text; of several labels per item."""
-    windows: WindowsRecord | None = None
-    """None: a text is one window, as all were before format 2."""
-
-    @model_validator(mode="after")
-    def _overlap_leaves_room(self) -> Self:
-        if self.windows is not None and self.windows.overlap > most_overlap(self.max_length):
-            raise ValueError(f"windows of {self.max_length} tokens cannot overlap by {self.windows.overlap}")
-        return self
-
-
-class Int8Record(_Part):
-    """What int8 costs this classifier, measured on labelled data."""
-
-    data: str
-    """Which data, as a phrase."""
-    examples: int = Field(ge=1)
-    accuracy: Share
-    """Share of right items in int8."""
-    reference: ComputedPrecision
-    """The number format compared with."""
-    reference_accuracy: Share
-    difference: float = Field(ge=-1, le=1)
-    """Accuracy minus that of the reference: negative where something is lost."""
-    agreement: Share
-    """Share of items that get the same label both ways."""
-    library: str
-    """Whose int8 it is."""
-    version: str
-    """Of that library."""
-
-
-class Manifest(_Part):
-    """The contents of ``classifier.json``."""
+class Card(Part):
+    """What ``classifier.json`` says of anything that predicts, whether one classifier or several together."""
 
     format: int = Field(default=FORMAT, ge=1)
+    kind: str
     labels: Annotated[tuple[Name, ...], Field(min_length=2)]
     """Label names in index order."""
     problem: Problem = "single-label"
     """Whether each text has one class, or any number of labels."""
-    backbone: BackboneRecord
-    head: HeadRecord
-    adapters: AdapterRecord = AdapterRecord()
-    """None in folders of format 1, whose adapters are all LoRA."""
-    text: TextRecord
+    text: ColumnsRecord
     temperature: float = Field(gt=0, allow_inf_nan=False)
     """What logits are divided by before probabilities are read off."""
     thresholds: tuple[Share, ...] | None = None
     """Of several labels per text: the probability from which on each is given, in index order."""
-    batch_size: int = Field(ge=1)
-    """Texts per forward pass."""
     files: dict[str, Digest]
     """SHA-256 of each weight file of the folder; empty until they are written."""
     plan: dict[str, Any]
@@ -165,10 +72,6 @@ class Manifest(_Part):
     recipe: dict[str, Any]
     environment: dict[str, Any]
     """Versions, machine, seconds and git state of the training run."""
-    copies: CopiesRecord | None = None
-    """None: a text is judged by itself, as all were before format 2."""
-    int8: Int8Record | None = None
-    """What int8 costs; none where it was never measured. Readers that do not know it pass it over."""
 
     @field_validator("labels")
     @classmethod
@@ -194,6 +97,26 @@ class Manifest(_Part):
         return files
 
 
+class Manifest(Card):
+    """The ``classifier.json`` of one classifier."""
+
+    kind: Literal["classifier"] = "classifier"
+    backbone: BackboneRecord
+    head: HeadRecord
+    adapters: AdapterRecord = AdapterRecord()
+    """None in folders of format 1, whose adapters are all LoRA."""
+    text: TextRecord
+    batch_size: int = Field(ge=1)
+    """Texts per forward pass."""
+    copies: CopiesRecord | None = None
+    """None: a text is judged by itself, as all were before format 2."""
+    int8: Int8Record | None = None
+    """What int8 costs; none where it was never measured. Readers that do not know it pass it over."""
+
+
+CardType = TypeVar("CardType", bound=Card)
+
+
 def weight_files(manifest: Manifest) -> tuple[str, ...]:
     """Names of the files that ``files`` must give the digests of.
 
@@ -206,11 +129,48 @@ def weight_files(manifest: Manifest) -> tuple[str, ...]:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Read and check ``folder/classifier.json``.
+    """Read and check the ``classifier.json`` of one classifier.
 
     Raises:
         InputError: no such folder, not a classifier, training not finished, a newer format, or an altered file.
     """
+    if kind_of(folder) != "classifier":
+        raise InputError(
+            f"{folder}: holds an ensemble, and one classifier is wanted; give a member, such as {folder / 'members/0'}"
+        )
+    manifest = read_card(folder, Manifest)
+    for name in weight_files(manifest):
+        if name not in manifest.files:
+            raise InputError(
+                f"{folder / MANIFEST}: files: the digest of {name} is not among them; the file was altered, restore it "
+                f"from a copy"
+            )
+    return manifest
+
+
+def kind_of(folder: Path) -> str:
+    """``classifier`` or ``ensemble``: what a folder holds; raises InputError as `read_manifest` does."""
+    content = json.loads(_read_text(folder))
+    kind = content.get("kind", "classifier") if isinstance(content, dict) else "classifier"
+    return "ensemble" if kind == "ensemble" else "classifier"
+
+
+def read_card(folder: Path, shape: type[CardType]) -> CardType:
+    """Read ``folder/classifier.json`` as ``shape``; raises InputError as `read_manifest` does."""
+    text = _read_text(folder)
+    try:
+        return shape.model_validate_json(text)  # strictly, in which a JSON list may still be a tuple
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
+        reason = first["msg"].removeprefix("Value error, ")
+        raise InputError(
+            f"{folder / MANIFEST}: {key}{reason[:1].lower()}{reason[1:]}; the file was altered, restore it from a copy"
+        ) from None
+
+
+def _read_text(folder: Path) -> str:
+    """``classifier.json``, of a format that is known; raises InputError where it is not, or is no JSON."""
     path = folder / MANIFEST
     if not folder.is_dir():
         raise InputError(f"{folder}: no such classifier folder")
@@ -230,29 +190,15 @@ def read_manifest(folder: Path) -> Manifest:
         raise InputError(
             f"{folder}: written in classifier format {written}, this Pennyweight reads up to {FORMAT}: upgrade it"
         )
-    try:
-        manifest = Manifest.model_validate_json(text)  # strictly, in which a JSON list may still be a tuple
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = "".join(f"{part}: " for part in [".".join(map(str, first["loc"]))] if part)
-        reason = first["msg"].removeprefix("Value error, ")
-        raise InputError(
-            f"{path}: {key}{reason[:1].lower()}{reason[1:]}; the file was altered, restore it from a copy"
-        ) from None
-    for name in weight_files(manifest):
-        if name not in manifest.files:
-            raise InputError(
-                f"{path}: files: the digest of {name} is not among them; the file was altered, restore it from a copy"
-            )
-    return manifest
+    return text
 
 
-def write_manifest(folder: Path, manifest: Manifest) -> None:
+def write_manifest(folder: Path, manifest: Card) -> None:
     """Write ``folder/classifier.json``; raises RunError where it cannot be written."""
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def require_one_class(manifest: Manifest, *, what: str) -> None:
+def require_one_class(manifest: Card, *, what: str) -> None:
     """Raises InputError where a classifier gives any number of labels, and ``what`` is for one class per text."""
     if manifest.problem != "single-label":
         raise InputError(f"{what} is for classifiers of one class per text, and this one gives several labels")
@@ -270,12 +216,12 @@ def record_int8(folder: Path, record: Int8Record) -> None:
     write_json(folder / MANIFEST, {**content, "int8": record.model_dump()})  # keys that we do not know stay
 
 
-def prediction_digest(manifest: Manifest) -> str:
+def prediction_digest(manifest: Card) -> str:
     """SHA-256 of all of a manifest that predictions follow from: what it only tells of the classifier is left out."""
     return hashlib.sha256(manifest.model_dump_json(exclude=_RECORDS).encode()).hexdigest()
 
 
-def require_unaltered(folder: Path, manifest: Manifest) -> None:
+def require_unaltered(folder: Path, manifest: Card) -> None:
     """Raises InputError where a weight file is missing or is not the one that was saved."""
     for name, expected in manifest.files.items():
         path = folder / name

@@ -14,7 +14,7 @@ from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
 from pennyweight.evaluation.decisions import Decision
 from pennyweight.evaluation.judged import AnyMetrics, Streaming
-from pennyweight.manifest import Manifest
+from pennyweight.manifest import Card
 
 WINDOW = 2048
 """Texts that are taken in hand at a time where many are read as a stream."""
@@ -23,7 +23,17 @@ WINDOW = 2048
 class Predictor(ABC):
     """Texts in, labels and calibrated probabilities out."""
 
-    manifest: Manifest
+    manifest: Card
+
+    @property
+    @abstractmethod
+    def precision(self) -> str:
+        """The number format that the encoder's matrices are computed in, on this machine."""
+
+    @property
+    @abstractmethod
+    def computing(self) -> str:
+        """Where and how it computes, as one line for the user."""
 
     @abstractmethod
     def tokenise(self, texts: Sequence[str]) -> Any:

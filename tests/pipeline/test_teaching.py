@@ -178,7 +178,7 @@ def test_a_label_that_a_teacher_does_not_know_is_named(make_recipe, other_order,
 
 def test_a_teacher_of_several_labels_is_refused(make_recipe, other_order, tmp_path, monkeypatch):
     several = read_manifest(other_order).model_copy(update={"problem": "multi-label"})
-    monkeypatch.setattr(teachers_module, "read_manifest", lambda _folder: several)
+    monkeypatch.setattr(teachers_module, "read_either", lambda _folder: several)
     with pytest.raises(InputError, match="gives a text several labels; a teacher has to choose one"):
         train_quietly(make_recipe(teachers={"sources": [str(other_order)]}), tmp_path / "out")
 

@@ -23,7 +23,7 @@ from pennyweight.cli.flags import (
     listed,
     mapping_of,
 )
-from pennyweight.cli.printing import opened, print_json
+from pennyweight.cli.printing import opened, opened_classifier, print_json
 
 
 def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
@@ -68,7 +68,7 @@ def quantise(
     as_json: AsJson = False,
 ) -> None:
     """Measure on labelled data what int8 costs a classifier, and keep the answer in its folder."""
-    own = opened(classifier, backbone)
+    own = opened_classifier(classifier, backbone)
     from pennyweight.pipeline.judging import schema_of_classifier
     from pennyweight.pipeline.measuring import measure_int8
 

@@ -12,25 +12,36 @@ from pennyweight.cli.flags import precision_of
 
 if TYPE_CHECKING:
     from pennyweight.classifier import Classifier
+    from pennyweight.predictor import Predictor
 
 
-def opened(
-    folder: Path, backbone: str | None, precision: str | None = None, *, copies: int | None = None
-) -> Classifier:
-    """Open a classifier; a folder that is none is refused before the libraries that it takes are imported."""
-    from pennyweight.manifest import read_manifest
+def opened(folder: Path, backbone: str | None, precision: str | None = None, *, copies: int | None = None) -> Predictor:
+    """Open what predicts; a folder that does not is refused before the libraries that it takes are imported."""
+    from pennyweight.manifest import kind_of, read_manifest
     from pennyweight.startup import load_libraries
 
     chosen = precision_of(precision)
-    manifest = read_manifest(folder)
+    measured = kind_of(folder) == "ensemble" or read_manifest(folder).int8 is not None
     load_libraries()
-    from pennyweight.classifier import Classifier
+    from pennyweight.opening import load
 
-    loaded = Classifier.load(folder, backbone=backbone, precision=chosen)
-    if chosen == "int8" and manifest.int8 is None:
+    loaded = load(folder, backbone=backbone, precision=chosen)
+    if chosen == "int8" and not measured:
         measure = f"pennyweight quantise {folder} --data LABELLED"
         typer.echo(f"what int8 costs this classifier was never measured; `{measure}` does so", err=True)
     return loaded if copies is None else loaded.with_copies(copies)
+
+
+def opened_classifier(folder: Path, backbone: str | None) -> Classifier:
+    """Open one classifier, in its own number format; an ensemble is refused as what is no classifier is."""
+    from pennyweight.manifest import read_manifest
+    from pennyweight.startup import load_libraries
+
+    read_manifest(folder)
+    load_libraries()
+    from pennyweight.classifier import Classifier
+
+    return Classifier.load(folder, backbone=backbone)
 
 
 def print_json(content: dict[str, Any]) -> None:

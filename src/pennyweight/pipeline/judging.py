@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from pennyweight.classifier import Classifier
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.group_names import group_name
 from pennyweight.data.label_sets import membership
@@ -73,18 +72,18 @@ class Judgement:
 
 
 def evaluate_source(
-    classifier: Classifier,
+    classifier: Predictor,
     source: str,
     *,
     out: Path | None = None,
     schema: Schema | None = None,
-    reference: Classifier | None = None,
+    reference: Predictor | None = None,
     resamples: int = 1000,
 ) -> Judgement:
     """Judge a classifier on a source, as a stream.
 
     Args:
-        classifier: the classifier.
+        classifier: what is judged.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         out: folder for a report; none: no report is written.
         schema: columns and labels, what the data's labels mean where they are others, and where groups are to be told
@@ -120,13 +119,13 @@ def evaluate_source(
 
 
 def judge(
-    classifier: Classifier,
+    classifier: Predictor,
     examples: Iterable[Example],
     *,
     what: str,
     folder: Path | None,
     by: str | None = None,
-    reference: Classifier | None = None,
+    reference: Predictor | None = None,
     resamples: int,
 ) -> Judgement:
     """Metrics and mistakes of a stream of examples.
@@ -141,13 +140,13 @@ def judge(
     mistakes = WorstMistakes()
     with _predictions(folder, answers) as write:
         for window in windows(examples, WINDOW):
-            table = classifier.tokenise([example.text for example in window])
-            logits = classifier.logits_of(table)
+            tokens = classifier.tokenise([example.text for example in window])
+            logits = classifier.logits_of(tokens)
             truth, probabilities = _truth(window, classifier), classifier.probabilities(logits)
             decided = decision.decide(probabilities)
             metrics.update(logits, truth)
             if reference is not None:
-                expected = reference.probabilities(reference.logits_of(table))
+                expected = reference.probabilities(reference.logits_of(tokens))
                 agreement.add(decided, decision.decide(expected), truth)
             if groups is not None and by is not None:
                 groups.update([group_name(example.values.get(by)) for example in window], truth, decided)
@@ -161,7 +160,7 @@ def judge(
     return Judgement(result, tuple(mistakes.ranked()), what, compared=compared, groups=found)
 
 
-def judge_run(classifier: Classifier, recipe: Recipe, collected: Collected, folder: Path) -> Judgement:
+def judge_run(classifier: Predictor, recipe: Recipe, collected: Collected, folder: Path) -> Judgement:
     """Judge a freshly trained classifier: on its recipe's test data, else its validation split, else what it learnt."""
     data, resamples = recipe.data, recipe.evaluation.bootstrap
     skipped: list[int] = []
@@ -242,7 +241,7 @@ def _predictions(folder: Path | None, answers: Answers) -> Any:
 def _discard(_rows: Any) -> None: ...
 
 
-def _truth(window: list[Example], classifier: Classifier) -> np.ndarray:
+def _truth(window: list[Example], classifier: Predictor) -> np.ndarray:
     """Class indices int [n], or of several labels which ones apply, bool [n, classes]."""
     if classifier.decision.several:
         return membership([example.label for example in window], len(classifier.labels))  # type: ignore[misc]

@@ -17,8 +17,6 @@ from typing import Any, Literal
 import numpy as np
 
 from pennyweight.ahead import ahead, behind
-from pennyweight.classifier import Classifier
-from pennyweight.data.batches import TokenTable
 from pennyweight.data.examples import Example, Schema, stream_examples
 from pennyweight.data.labels import is_unicode
 from pennyweight.data.sources import Opened, open_source
@@ -28,7 +26,7 @@ from pennyweight.errors import InputError, Interrupted
 from pennyweight.manifest import prediction_digest
 from pennyweight.pipeline.answers import Answers
 from pennyweight.pipeline.partial import Partial, open_partial
-from pennyweight.predictor import WINDOW
+from pennyweight.predictor import WINDOW, Predictor
 from pennyweight.signals import stop_requests
 
 FIELDS = {
@@ -97,7 +95,7 @@ def parse_columns(text: str) -> tuple[Column, ...]:
 
 
 def predict_source(
-    classifier: Classifier,
+    classifier: Predictor,
     source: str,
     out: Path,
     *,
@@ -112,7 +110,7 @@ def predict_source(
     run that was stopped or killed can be gone on with.
 
     Args:
-        classifier: the classifier.
+        classifier: what predicts.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         out: file to write, whole or not at all; its suffix says the format.
         columns: columns of the output; none: row, label, confidence and all probabilities.
@@ -143,7 +141,7 @@ def predict_source(
     return Predicted(done.rows, done.skipped or 0, before, time.perf_counter() - started)
 
 
-def _answers(classifier: Classifier, out: Path) -> Answers:
+def _answers(classifier: Predictor, out: Path) -> Answers:
     """How labels are written into a file of this format."""
     delimited = out.suffix.lower() in (".csv", ".tsv")
     separator = classifier.manifest.text.label_separator if delimited else None
@@ -151,11 +149,11 @@ def _answers(classifier: Classifier, out: Path) -> Answers:
 
 
 def _predict(
-    classifier: Classifier, answers: Answers, examples: Iterator[Example], columns: Sequence[Column], partial: Partial
+    classifier: Predictor, answers: Answers, examples: Iterator[Example], columns: Sequence[Column], partial: Partial
 ) -> None:
     """Predict examples window by window; raises Interrupted, all finished windows saved, when asked to stop."""
 
-    def tokenised(read: Iterator[list[Example]]) -> Iterator[tuple[list[Example], TokenTable]]:
+    def tokenised(read: Iterator[list[Example]]) -> Iterator[tuple[list[Example], Any]]:
         for window in read:
             yield window, classifier.tokenise([example.text for example in window])
 
@@ -170,11 +168,11 @@ def _predict(
         ahead(tokenised(read)) as ready,
         behind(write) as hand_over,
     ):
-        for window, table in ready:
+        for window, tokens in ready:
             if requested:  # only here, where there is a window left to compute
                 stopped = True
                 break
-            logits = classifier.logits_of(table)
+            logits = classifier.logits_of(tokens)
             hand_over((window, logits, classifier.probabilities(logits)))
     if stopped:
         partial.save()
@@ -182,7 +180,7 @@ def _predict(
         raise Interrupted(f"stopped after {done:,} rows; they are saved: the same command with --resume goes on")
 
 
-def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Sequence[Column]) -> dict[str, str]:
+def _command(classifier: Predictor, opened: Opened, schema: Schema, columns: Sequence[Column]) -> dict[str, str]:
     """What the output depends on, by a name for the user."""
     written = [f"{column.name}={'column:' * column.source_column}{column.field}" for column in columns]
     return {
@@ -191,7 +189,7 @@ def _command(classifier: Classifier, opened: Opened, schema: Schema, columns: Se
         "--columns": ",".join(written),
         "--on-bad-row": schema.on_bad_row,
         "the number format": classifier.precision,
-        "the machine's device, number format or attention": classifier.machine.line(),
+        "the machine's device, number format or attention": classifier.computing,
         "the classifier": prediction_digest(classifier.manifest),
         "Pennyweight's version": metadata.version("pennyweight"),
         "PyTorch's version": metadata.version("torch"),

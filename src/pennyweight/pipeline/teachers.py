@@ -11,12 +11,13 @@ from pathlib import Path
 import numpy as np
 
 from pennyweight.cache import Cache
-from pennyweight.classifier import Classifier
 from pennyweight.data.labels import listed
 from pennyweight.data.logits import logit_columns, read_logits
 from pennyweight.errors import InputError, RunError
-from pennyweight.manifest import Manifest, file_digest, prediction_digest, read_manifest
-from pennyweight.predictor import WINDOW
+from pennyweight.manifest import Card, file_digest, prediction_digest
+from pennyweight.manifest_ensemble import read_either
+from pennyweight.opening import load
+from pennyweight.predictor import WINDOW, Predictor
 from pennyweight.recipe import Recipe
 
 KIND = "logits"
@@ -58,9 +59,9 @@ class Teacher(ABC):
 
 @dataclass(frozen=True)
 class Folder(Teacher):
-    """A classifier folder: it cleans and tokenises the texts by itself."""
+    """A folder of a classifier or an ensemble: it cleans and tokenises the texts by itself."""
 
-    manifest: Manifest
+    manifest: Card
 
     @property
     def digest(self) -> str:
@@ -71,7 +72,7 @@ class Folder(Teacher):
         self, texts: Sequence[str], rows: np.ndarray, *, device: str, cache: Cache, progress: Progress
     ) -> np.ndarray:
         """As `Teacher.logits`, window by window from the cache where they are in it; raises as `Classifier.load`."""
-        classifier = Classifier.load(self.source, device=device)
+        classifier = load(self.source, device=device)
         order = [self.manifest.labels.index(label) for label in self.labels]
         found = np.empty((len(texts), len(order)), dtype=np.float32)
         for start in range(0, len(texts), WINDOW):
@@ -80,10 +81,10 @@ class Folder(Teacher):
             progress(start + len(window))
         return found
 
-    def _window(self, classifier: Classifier, texts: Sequence[str], cache: Cache) -> np.ndarray:
+    def _window(self, classifier: Predictor, texts: Sequence[str], cache: Cache) -> np.ndarray:
         import torch
 
-        settings = f"{_FORMAT}\n{self.digest}\n{classifier.machine.line()}\n{torch.__version__}\n{len(texts)}\n"
+        settings = f"{_FORMAT}\n{self.digest}\n{classifier.computing}\n{torch.__version__}\n{len(texts)}\n"
         key = hashlib.sha256(settings.encode())
         key.update("\0".join(map(str, map(len, texts))).encode())
         for text in texts:
@@ -138,7 +139,7 @@ def _find(source: str, labels: tuple[str, ...]) -> Teacher:
         return File(str(path), labels)
     if not path.exists():
         raise InputError(f"teachers.sources: {source}: there is no such classifier folder or Parquet file of logits")
-    manifest = read_manifest(path)
+    manifest = read_either(path)
     if manifest.problem != "single-label":
         raise InputError(f"teachers.sources: {source} gives a text several labels; a teacher has to choose one")
     missing = next((label for label in labels if label not in manifest.labels), None)
