@@ -16,7 +16,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[4bit,offline,dev]'
 	@touch $@
 
 demo: setup
@@ -39,7 +39,7 @@ docs: setup
 	$(BIN)/python tools/make_architectures.py
 
 bench: setup
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[offline,dev,benchmarks]'
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[4bit,offline,dev,benchmarks]'
 	for name in accuracy training time_to_accuracy inference growth startup drawing; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import make_backbone, sentences, table_of, write_csv
+from tiny import full_size_roberta, make_backbone, sentences, table_of, write_csv
 
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe import Recipe
@@ -91,6 +91,12 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PENNYWEIGHT_DATA does not name the folder of real data sets")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def full_size(real_data, tmp_path_factory) -> Path:
+    """A roberta-base of full size, its weights drawn at random; only where real data are tested on, for its size."""
+    return make_backbone(tmp_path_factory.mktemp("full") / "roberta", "roberta", **full_size_roberta())
 
 
 @pytest.fixture(scope="session")

@@ -77,6 +77,14 @@ def config_of(kind: str, **changes: Any) -> dict[str, Any]:
     return {"model_type": kind, **common, **own[kind], **changes}
 
 
+def full_size_roberta() -> dict[str, Any]:
+    """What makes the tiny RoBERTa as large as roberta-base, and as narrowly drawn."""
+    from pennyweight.budget.backbones import read_config
+
+    sizes = {key: value for key, value in read_config("roberta-base").items() if key.endswith(("_size", "_embeddings"))}
+    return {**sizes, "num_hidden_layers": 12, "num_attention_heads": 12, "initializer_range": 0.05}
+
+
 def make_backbone(folder: Path, kind: str = "roberta", *, seed: int = 1, **changes: Any) -> Path:
     """Write a randomly initialised backbone: config.json, model.safetensors and its tokenizer's files.
 
@@ -88,7 +96,7 @@ def make_backbone(folder: Path, kind: str = "roberta", *, seed: int = 1, **chang
     from pennyweight.budget.shapes import make_config
 
     torch.manual_seed(seed)
-    model = AutoModel.from_config(make_config(config_of(kind, initializer_range=0.2, **changes)))
+    model = AutoModel.from_config(make_config(config_of(kind, **{"initializer_range": 0.2, **changes})))
     model.save_pretrained(folder)
     tokenizer = _bpe() if kind == "roberta" else _wordpiece()
     tokenizer.save_pretrained(folder)

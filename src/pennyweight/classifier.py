@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -34,12 +34,15 @@ if TYPE_CHECKING:
     from pennyweight.model.backbone import BackboneFiles
     from pennyweight.model.device import Machine
     from pennyweight.model.network import Network
+    from pennyweight.model.saving import SavedAdapter
 
-LoadPrecision = Literal["auto", "fp32", "bf16", "int8"]
+LoadPrecision = Literal["auto", "fp32", "bf16", "int8", "nf4"]
 
 
 class Classifier(Predictor):
     """A trained text classifier: frozen backbone, adapters, head, labels and temperature."""
+
+    manifest: Manifest
 
     def __init__(
         self, manifest: Manifest, network: Network, tokenizer: Any, *, synonyms: Synonyms = no_synonyms
@@ -73,7 +76,8 @@ class Classifier(Predictor):
             backbone: folder or Hub id where the backbone now lives, if not where it was at training.
             device: ``cpu``, ``cuda`` …; none: the accelerator where there is one, but for int8, which runs on CPUs.
             precision: number format to compute in; none: as in training; ``auto``: bf16 where this machine is fast at
-                it; ``int8``: the encoder's matrices in int8, their inputs quantised on the way, the rest as ``auto``.
+                it; ``int8``: the encoder's matrices in int8, their inputs quantised on the way, the rest as ``auto``;
+                ``nf4``: they are kept in 4 bits, which saves memory and no time.
 
         Raises:
             InputError: not a classifier folder, a newer format, damaged or altered weights, a backbone whose width or
@@ -100,7 +104,7 @@ class Classifier(Predictor):
         return cls(manifest, network, tokenizer, synonyms=synonyms_for(manifest, files))
 
     @property
-    def precision(self) -> Literal["fp32", "bf16", "int8"]:
+    def precision(self) -> Literal["fp32", "bf16", "int8", "nf4"]:
         """The number format that the encoder's matrices are computed in, on this machine."""
         import torch
 
@@ -108,12 +112,29 @@ class Classifier(Predictor):
 
         if is_quantised(self._network):
             return "int8"
+        if self.machine.four_bits:
+            return "nf4"
         return "fp32" if self.machine.dtype is torch.float32 else "bf16"
+
+    @property
+    def computing(self) -> str:
+        """Where and how it computes, as one line for the user."""
+        return self.machine.line()
 
     @property
     def machine(self) -> Machine:
         """Where and how this classifier computes."""
         return self._network.machine
+
+    @property
+    def network(self) -> Network:
+        """What computes."""
+        return self._network
+
+    @property
+    def tokenizer(self) -> Any:
+        """The backbone's own tokenizer, of Transformers."""
+        return self._tokenizer
 
     def tokenise(self, texts: Sequence[str]) -> TokenTable:
         """Clean and tokenise texts, the first half of `logits`; InputError where one of the texts is none."""
@@ -196,6 +217,8 @@ def _open_folded(folder: Path, manifest: Manifest, files: BackboneFiles, machine
         windows=None if windows is None else windows.pooling,
     )
     hidden, kind = manifest.backbone.hidden_size, manifest.adapters.kind
+    if machine.four_bits and kind != "lora":
+        raise InputError(f"{folder}: adapters of kind {kind} do not go with nf4: choose another --precision")
     folded = fold(open_network(files, machine, folder=folder, head=head, hidden=hidden, kind=kind))
     return quantise(folded) if int8 else folded
 
@@ -233,21 +256,34 @@ def save_classifier(folder: Path, network: Network, manifest: Manifest) -> Manif
     Raises:
         RunError: a file cannot be written.
     """
-    from safetensors.torch import save
-
-    metadata = {"format": "pt"}
     base = manifest.backbone.hub_id or manifest.backbone.name
-    saved = {folder: network.adapter(base_model=base)}
+    adapters = {"": network.adapter(base_model=base)}
     if manifest.adapters.second is not None:
         second = network.second_adapter(base_model=base)
         assert second is not None
-        saved[folder / manifest.adapters.second] = second
-    for place, adapter in saved.items():
-        write_bytes(place / ADAPTERS, save(dict(adapter.tensors), metadata=metadata))
-        write_text(place / ADAPTER_CONFIG, adapter.config)
-    beside_peft = network.head_tensors()
-    if beside_peft:
-        write_bytes(folder / HEAD, save(beside_peft, metadata=metadata))
+        adapters[manifest.adapters.second] = second
+    return save_parts(folder, manifest, adapters=adapters, head=network.head_tensors())
+
+
+def save_parts(
+    folder: Path, manifest: Manifest, *, adapters: Mapping[str, SavedAdapter], head: Mapping[str, Any]
+) -> Manifest:
+    """As `save_classifier`, from tensors.
+
+    Args:
+        folder: where to; made if need be.
+        manifest: what to record; its ``files`` are filled in here.
+        adapters: the adapter, a stock head with it, under ``""``, and a second one by the name of its own folder.
+        head: tensors of what PEFT does not save: a head that is not the architecture's own, windows' weights.
+    """
+    from safetensors.torch import save
+
+    metadata = {"format": "pt"}
+    for place, adapter in adapters.items():
+        write_bytes(folder / place / ADAPTERS, save(dict(adapter.tensors), metadata=metadata))
+        write_text(folder / place / ADAPTER_CONFIG, adapter.config)
+    if head:
+        write_bytes(folder / HEAD, save(dict(head), metadata=metadata))
     files = {name: file_digest(folder / name) for name in weight_files(manifest)}
     complete = manifest.model_copy(update={"files": files})
     write_text(folder / "README.md", model_card(complete))

@@ -69,6 +69,9 @@ def _plan_remarks(plan: Plan, console: Console) -> None:
         f"{work.forward / 1e6:,.0f} MFLOP forward, {work.backward / 1e6:,.0f} MFLOP backward",
         soft_wrap=True,
     )
+    formats = ", ".join(f"{size_words(size)} in {name}" for name, size in plan.backbone_bytes.items())
+    state = "" if plan.optimizer_bytes is None else f" · optimizer {size_words(plan.optimizer_bytes)}"
+    console.print(f"in memory: backbone {formats}{state}", soft_wrap=True)
     room = plan.budget - plan.trainable
     if room >= 0:
         pairs = any(matrix.rank for matrix in plan.matrices)

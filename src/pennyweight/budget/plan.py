@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pennyweight.errors import BudgetError
@@ -96,6 +96,10 @@ class Plan:
     prompt: PlannedPrompt | None = None
     undecided: int = 0
     """Most parameters that pairs may take whose ranks are found in training; 0 where all ranks are known."""
+    backbone_bytes: Mapping[str, int] = field(default_factory=dict)
+    """What the frozen backbone takes in memory, by number format."""
+    optimizer_bytes: int | None = None
+    """What the optimizer remembers of the trained parameters; none where nothing is to be trained."""
 
     def __post_init__(self) -> None:
         assert sum(self.groups.values()) == self.trainable
@@ -183,6 +187,7 @@ class Plan:
             "largest_rank": self.largest_rank,
             **({"undecided": self.undecided} if self.undecided else {}),
             **({"prompt": {"length": self.prompt.length, "width": self.prompt.width}} if self.prompt else {}),
+            "memory": {"backbone_bytes": dict(self.backbone_bytes), "optimizer_bytes": self.optimizer_bytes},
             "modules": [
                 {
                     "name": matrix.name,

@@ -44,8 +44,8 @@ Precision = Annotated[
     str | None,
     typer.Option(
         "--precision",
-        metavar="auto|fp32|bf16|int8",
-        help="Number format to compute in, instead of training's; int8 is for CPUs.",
+        metavar="auto|fp32|bf16|int8|nf4",
+        help="Number format to compute in, instead of training's; int8 is for CPUs, nf4 saves memory.",
     ),
 ]
 
@@ -100,7 +100,13 @@ def bad_row(word: str | None) -> Literal["stop", "skip"]:
 
 def precision_of(word: str | None) -> LoadPrecision | None:
     """What --precision says; raises InputError where it says something else."""
-    known: dict[str, LoadPrecision] = {"auto": "auto", "fp32": "fp32", "bf16": "bf16", "int8": "int8"}
+    known: dict[str, LoadPrecision] = {
+        "auto": "auto",
+        "fp32": "fp32",
+        "bf16": "bf16",
+        "int8": "int8",
+        "nf4": "nf4",
+    }
     if word is not None and word not in known:
         raise InputError(f"--precision {word}: say {', '.join(known)}")
     return None if word is None else known[word]

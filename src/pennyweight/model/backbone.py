@@ -19,6 +19,7 @@ from pennyweight.budget.shapes import make_config
 from pennyweight.errors import InputError
 from pennyweight.model.attention import NAMES, register_attention
 from pennyweight.model.device import Machine
+from pennyweight.model.four_bits import bitsandbytes_for, hold_in_four_bits
 
 HUB_FILES = [
     "config.json",
@@ -112,7 +113,7 @@ def load_backbone(
     keep_dropout: bool,
     head_dropout: float | None,
 ) -> Any:
-    """Load the pretrained encoder, frozen, in the machine's dtype.
+    """Load the pretrained encoder, frozen, in the machine's dtype, or in 4 bits where the machine says so.
 
     Args:
         files: what `find_backbone` found.
@@ -125,7 +126,8 @@ def load_backbone(
         A Transformers model whose parameters all have ``requires_grad = False``; a stock head is freshly initialised.
 
     Raises:
-        InputError: damaged weights, weights that do not fit the configuration, or parts of the encoder missing.
+        InputError: damaged weights, weights that do not fit the configuration, or parts of the encoder missing; 4 bits
+            where bitsandbytes is missing or does not compute on the device.
     """
     from transformers import AutoModel, AutoModelForSequenceClassification
 
@@ -134,12 +136,14 @@ def load_backbone(
         changes["num_labels"] = stock_head_classes
     family = AutoModel if stock_head_classes is None else AutoModelForSequenceClassification
     register_attention()
+    if machine.four_bits:
+        bitsandbytes_for("backbone.precision = nf4", machine.device)
     try:
         with _quiet_loading():
             model, report = family.from_pretrained(
                 files.folder,
                 config=make_config(files.config, **changes),
-                dtype=machine.dtype,
+                dtype=torch.float32 if machine.four_bits else machine.dtype,
                 attn_implementation=NAMES[machine.attention],
                 use_safetensors=True,
                 local_files_only=True,
@@ -153,6 +157,8 @@ def load_backbone(
         model.pooler = None  # it feeds the stock head alone
     if head_dropout is not None:
         _set_head_dropout(model, head_dropout)
+    if machine.four_bits:
+        hold_in_four_bits(model, machine)
     return model.requires_grad_(False).to(machine.device)
 
 

@@ -22,16 +22,18 @@ class Machine:
     """Format of frozen weights and matrix products; what is trained stays in fp32."""
     attention: AttentionKind
     """Plain matrix products, packed texts, PyTorch's fused attention, or Transformers' own."""
+    four_bits: bool = False
+    """Whether the encoder's frozen matrices are kept in 4 bits (NF4), to be computed in ``dtype``."""
 
     def line(self) -> str:
         """One line for the user, such as ``cpu, bf16, plain attention``."""
         dtype = {torch.bfloat16: "bf16", torch.float32: "fp32"}[self.dtype]
-        return f"{self.device.type}, {dtype}, {self.attention} attention"
+        return f"{self.device.type}, {'nf4 in ' * self.four_bits}{dtype}, {self.attention} attention"
 
 
 def choose_machine(
     *,
-    precision: Literal["auto", "fp32", "bf16"],
+    precision: Literal["auto", "fp32", "bf16", "nf4"],
     attention: Literal["auto"] | AttentionKind,
     device: torch.device | None = None,
     packable: bool,
@@ -42,7 +44,7 @@ def choose_machine(
     a kernel for packed texts in bf16, where PyTorch is new enough.
 
     Args:
-        precision: number format.
+        precision: number format; ``nf4``: frozen matrices in 4 bits, computed as ``auto``.
         attention: how attention is computed.
         device: where; none: the accelerator where there is one.
         packable: whether texts may be packed: the architecture is known layer by layer, and attention drops nothing.
@@ -51,7 +53,7 @@ def choose_machine(
         InputError: packed attention is asked for where texts may not be packed, or where PyTorch lacks its kernel.
     """
     device = device or best_device()
-    if precision == "auto":
+    if precision in ("auto", "nf4"):
         dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
     else:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -64,7 +66,7 @@ def choose_machine(
         chosen = attention
         if chosen == "packed":
             _require_packing(device, dtype, packable=packable)
-    return Machine(device=device, dtype=dtype, attention=chosen)
+    return Machine(device=device, dtype=dtype, attention=chosen, four_bits=precision == "nf4")
 
 
 def _require_packing(device: torch.device, dtype: torch.dtype, *, packable: bool) -> None:

@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from pennyweight.model.adapters import prompt_of
+from pennyweight.model.four_bits import copied_but_for_frozen
 from pennyweight.model.network import Network
 from pennyweight.model.prepacking import prepack
 from pennyweight.model.principal import settle
@@ -18,15 +19,20 @@ def fold(network: Network) -> Network:
     So it is with the other kinds; vectors before the text stay what they are. Sums and products are made in fp32 and
     rounded once to the format W is kept in. What was trained beside the adapters (a stock head) is taken over. The
     network given is left as it was; what is frozen and not folded into, such as embeddings, is the same in both.
+    Into matrices in 4 bits nothing is folded, as the sum would have to be rounded to 4 bits: the copy has adapters of
+    its own beside them.
 
     Args:
         network: a network with adapters, trained or just opened, in whatever mode it is in.
 
     Returns:
-        A network ready to predict, whose encoder is a plain Transformers model; nothing in it requires a gradient.
+        A network ready to predict, whose encoder is a plain Transformers model, but for one in 4 bits; nothing in it
+        requires a gradient.
     """
     from peft.tuners.tuners_utils import BaseTunerLayer
 
+    if network.machine.four_bits:
+        return _beside(network)
     layers = [module for module in network.encoder.modules() if isinstance(module, BaseTunerLayer)]
     changed = {id(parameter) for layer in layers for parameter in layer.get_base_layer().parameters()}
     kept = {id(one): one for one in network.encoder.parameters() if id(one) not in changed and not one.requires_grad}
@@ -70,3 +76,11 @@ def _without_wrapper(model: Any) -> Any:
         if isinstance(module, ModulesToSaveWrapper):
             setattr(model, name, module.modules_to_save["default"])
     return model
+
+
+def _beside(network: Network) -> Network:
+    """A copy of a network in 4 bits whose adapters stay beside the matrices."""
+    encoder, head = copied_but_for_frozen(network.encoder), copy.deepcopy(network.head)
+    windows = copy.deepcopy(network.windows)
+    copied = Network(encoder, head, shape=network.shape, machine=network.machine, windows=windows)
+    return copied.requires_grad_(False).eval()

@@ -11,13 +11,13 @@ from __future__ import annotations
 import copy
 import math
 import weakref
-from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from pennyweight.errors import InputError, RunError
+from pennyweight.model.matrices import linears
 from pennyweight.model.network import Network
 
 ROWS = 512
@@ -28,8 +28,6 @@ HIGHEST = 127
 """Steps of a weight on either side of zero."""
 TINY = 1e-30
 """Least range of values, so that none is divided by zero."""
-APART = ("pooler", "embeddings", "embeddings_project")
-"""Parts of an encoder that are not quantised."""
 VNNI = ("avx512_vnni", "avx_vnni", "amx_int8")
 """What a CPU may have to multiply int8 fast and without overflow, by PyTorch's names."""
 
@@ -156,7 +154,7 @@ def quantise(network: Network) -> Network:
             if base.config.hidden_act == "gelu":
                 layer.intermediate = Int8FeedForward(layer.intermediate.dense, layer.output.dense)
                 layer.output.dense = nn.Identity()
-    for parent, name, linear in list(_linears(base)):
+    for parent, name, linear in list(linears(base)):
         setattr(parent, name, Int8Linear(linear))
     whole = Network(encoder, network.head, shape=network.shape, machine=network.machine, windows=network.windows)
     return whole.eval()
@@ -181,11 +179,3 @@ def _share(attention: Any) -> None:
     inputs = Inputs()
     for name in ("query", "key", "value"):
         setattr(attention, name, Int8Linear(getattr(attention, name), inputs))
-
-
-def _linears(base: nn.Module) -> Iterator[tuple[nn.Module, str, nn.Linear]]:
-    """Every matrix that is left to quantise: the module that holds it, its name there, and itself."""
-    for path, module in base.named_modules():
-        if isinstance(module, nn.Linear) and path.split(".")[0] not in APART:
-            parent, _, name = path.rpartition(".")
-            yield base.get_submodule(parent), name, module

@@ -39,7 +39,7 @@ def first_adapter(encoder: Any, *, base_model: str) -> SavedAdapter:
         tensors.update(_doubled(encoder))
         double_config(config)
     targets = None if config.is_prompt_learning else sorted(encoder.base_model.targeted_module_names)
-    return _saved(tensors, config, targets=targets, base_model=base_model)
+    return saved_adapter(tensors, config, targets=targets, base_model=base_model)
 
 
 def second_adapter(encoder: Any, *, base_model: str) -> SavedAdapter | None:
@@ -48,7 +48,7 @@ def second_adapter(encoder: Any, *, base_model: str) -> SavedAdapter | None:
         return None
     config = copy.deepcopy(encoder.second_config)
     targets = None if config.is_prompt_learning else sorted(config.target_modules)
-    return _saved(second_state(encoder), config, targets=targets, base_model=base_model)
+    return saved_adapter(second_state(encoder), config, targets=targets, base_model=base_model)
 
 
 def _doubled(encoder: Any) -> dict[str, Tensor]:
@@ -59,7 +59,17 @@ def _doubled(encoder: Any) -> dict[str, Tensor]:
     return tensors
 
 
-def _saved(tensors: Mapping[str, Tensor], config: Any, *, targets: list[str] | None, base_model: str) -> SavedAdapter:
+def saved_adapter(
+    tensors: Mapping[str, Tensor], config: Any, *, targets: list[str] | None, base_model: str
+) -> SavedAdapter:
+    """Tensors with PEFT's configuration of them.
+
+    Args:
+        tensors: by PEFT's names.
+        config: PEFT's; it is changed.
+        targets: full names of the matrices; none where there are none.
+        base_model: what the configuration names as its base.
+    """
     config.base_model_name_or_path = base_model
     with tempfile.TemporaryDirectory() as folder:
         config.save_pretrained(folder)

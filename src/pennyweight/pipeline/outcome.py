@@ -64,5 +64,6 @@ def read_outcome(folder: Path, recipe: Recipe, plan: Plan) -> Outcome:
         seconds=run["training_seconds"],
         best_step=run["best_step"],
         stopped_early=run["stopped_early"],
+        optimizer_bytes=run.get("optimizer_bytes", 0),
     )
     return Outcome(folder, plan, judgement, fitted)

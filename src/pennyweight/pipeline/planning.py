@@ -15,6 +15,7 @@ from pennyweight.budget.allot import (
 )
 from pennyweight.budget.backbones import read_config
 from pennyweight.budget.known import architecture_of
+from pennyweight.budget.memory import backbone_bytes, state_bytes
 from pennyweight.budget.plan import Plan, PlannedMatrix, PlannedPrompt
 from pennyweight.budget.selectors import Matrix, select_all, values_by_matrix
 from pennyweight.budget.shapes import Architecture
@@ -86,6 +87,8 @@ def plan_architecture(
         windows=windows,
         prompt=prompt,
         undecided=undecided,
+        backbone_bytes=backbone_bytes(architecture.total, architecture.matrices),
+        optimizer_bytes=state_bytes(recipe.training.optimizer, (*pairs, *scaled), head=head + windows),
     )
 
 

@@ -22,6 +22,7 @@ from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import read_manifest
 from pennyweight.model.device import Machine, best_device
+from pennyweight.model.memory import weight_bytes
 from pennyweight.pipeline.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
 from pennyweight.pipeline.augmenting import add_copies, describe_copies
 from pennyweight.pipeline.deploying import deploy
@@ -92,7 +93,12 @@ class Run:
                 labels=collected.label_names,
                 decision=bench.decision(deployed),
                 environment={
-                    **describe_run(fitted, self.machine, processes=self.accelerator.num_processes),
+                    **describe_run(
+                        fitted,
+                        self.machine,
+                        processes=self.accelerator.num_processes,
+                        weights=weight_bytes(bench.network),
+                    ),
                     **({"teachers": taught} if taught else {}),
                     **({"unlabelled": {**asdict(gathered), "rounds": rounds}} if gathered else {}),
                 },

@@ -140,8 +140,15 @@ def pooling_of(recipe: Recipe) -> Pooling | None:
     return None if recipe.head.kind == "stock" else recipe.head.pooling or "mean"
 
 
-def describe_run(fitted: Fitted, machine: Machine, *, processes: int) -> dict[str, Any]:
-    """Versions, machine, seconds, peak memory of this process so far, and git state of a training run."""
+def describe_run(fitted: Fitted, machine: Machine, *, processes: int, weights: int) -> dict[str, Any]:
+    """Versions, machine, seconds, memory (peaks of this process so far) and git state of a training run.
+
+    Args:
+        fitted: what the run says of itself.
+        machine: where and how it computed.
+        processes: how many took part.
+        weights: bytes of the network's weights in one of them.
+    """
     return {
         "versions": versions(),
         "machine": machine.line(),
@@ -153,6 +160,8 @@ def describe_run(fitted: Fitted, machine: Machine, *, processes: int) -> dict[st
         "training_seconds": round(fitted.seconds, 2),
         "peak_resident_bytes": peak_resident_bytes(),
         "peak_device_bytes": peak_device_bytes(machine.device),
+        "weights_bytes": weights,
+        "optimizer_bytes": fitted.optimizer_bytes,
         "git": git_state(),
     }
 

@@ -68,7 +68,8 @@ class Training(Section):
     prefix_cache: StrictBool = True
     """Compute the frozen layers below the lowest adapter once per text and keep their output on disk, in the cache."""
     optimizer: OptimizerName = "adamw"
-    """`muon` applies to matrices; what is not a matrix goes to AdamW."""
+    """`muon` applies to matrices; what is not a matrix goes to AdamW. `adamw-8bit` keeps AdamW's moments in 8 bits and
+    takes the extra `4bit`."""
     learning_rate: AboveZero = 1e-3
     """Peak learning rate, per optimizer step."""
     betas: tuple[Probability, Probability] = (0.9, 0.999)

@@ -28,7 +28,9 @@ class Backbone(Section):
     dropout: StrictBool = False
     """Keep the backbone's own dropout on while training. Off is faster and, on a frozen backbone, as accurate."""
     precision: Precision = "auto"
-    """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it."""
+    """Number format of the frozen weights and of the matrix products. `auto`: bf16 where this machine is fast at it.
+    `nf4`: the encoder's matrices in 4 bits, its embeddings in bf16, products as `auto` (QLoRA, Dettmers et al. 2023,
+    arXiv 2305.14314); takes the extra `4bit`."""
     attention: Attention = "auto"
     """How attention is computed: `plain` matmul and softmax, `packed` texts without padding, PyTorch's fused `sdpa`, or
     Transformers' own `eager`. `auto`: plain on bf16 CPUs, packed on CUDA in bf16, sdpa elsewhere."""

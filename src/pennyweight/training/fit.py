@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from pennyweight.ahead import ahead
 from pennyweight.errors import Interrupted, RunError
+from pennyweight.model.memory import state_bytes
 from pennyweight.signals import stop_requests
 from pennyweight.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pennyweight.training.feeding import Feeder
@@ -57,6 +58,8 @@ class Fitted:
     best_step: int | None
     """Steps after which the chosen weights stood, where they were chosen by validation."""
     stopped_early: bool
+    optimizer_bytes: int = 0
+    """What the optimizers remembered of the parameters."""
 
 
 @dataclass
@@ -172,6 +175,7 @@ class Fit:
             seconds=progress.seconds,
             best_step=progress.best_step if chosen else None,
             stopped_early=stopped_early,
+            optimizer_bytes=state_bytes(self.optimizers),
         )
 
     def _save(self, progress: Progress, best: Mapping[str, Tensor]) -> None:

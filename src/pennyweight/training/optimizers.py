@@ -9,7 +9,9 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-OptimizerName = Literal["adamw", "sgd", "rmsprop", "muon"]
+from pennyweight.model.four_bits import bitsandbytes_for
+
+OptimizerName = Literal["adamw", "adamw-8bit", "sgd", "rmsprop", "muon"]
 
 
 def make_optimizers(
@@ -36,11 +38,16 @@ def make_optimizers(
         weight_decay: decoupled for AdamW and Muon, L2 for SGD and RMSprop.
         lora_plus: rate of the adapters' B factors, in multiples of ``learning_rate`` (LoRA+, Hayou et al. 2024,
             arXiv 2402.12354): B, which begins at zero, may learn faster than A.
+
+    Raises:
+        InputError: ``adamw-8bit`` where bitsandbytes is missing or does not compute on the parameters' device.
     """
     decayed, plain = _groups(parameters, learning_rate=learning_rate, weight_decay=weight_decay, lora_plus=lora_plus)
     groups = decayed + plain
     if name == "adamw":
         return [torch.optim.AdamW(groups, lr=learning_rate, betas=betas, eps=epsilon)]
+    if name == "adamw-8bit":
+        return [_eight_bits(groups, learning_rate=learning_rate, betas=betas, epsilon=epsilon)]
     if name == "sgd":
         return [torch.optim.SGD(groups, lr=learning_rate, momentum=betas[0])]
     if name == "rmsprop":
@@ -69,3 +76,14 @@ def _groups(
         for wanted, decay in ((True, weight_decay), (False, 0.0))
     )
     return matrices, others
+
+
+def _eight_bits(
+    groups: list[dict[str, Any]], *, learning_rate: float, betas: tuple[float, float], epsilon: float
+) -> Optimizer:
+    """AdamW with moments in 8 bits."""
+    bitsandbytes_for("training.optimizer = adamw-8bit", groups[0]["params"][0].device)
+    from pennyweight.training.eight_bits import EightBitAdamW
+
+    optimizer: Optimizer = EightBitAdamW(groups, lr=learning_rate, betas=betas, eps=epsilon)
+    return optimizer
