@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
+from pennyweight.card import model_card
 from pennyweight.data.augmentation import Augmenter, Synonyms, no_synonyms
 from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.cleaning import clean
@@ -289,19 +290,3 @@ def save_parts(
     write_text(folder / "README.md", model_card(complete))
     write_manifest(folder, complete)
     return complete
-
-
-def model_card(manifest: Manifest) -> str:
-    """The Hub's README.md of a classifier: front matter, result, use."""
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("pennyweight", "."), trim_blocks=True, lstrip_blocks=True, autoescape=False
-    )
-    return environment.get_template("model_card.md.j2").render(card=manifest, base=_published(manifest))
-
-
-def _published(manifest: Manifest) -> str | None:
-    """The backbone's Hub id; none where it is a folder, whose path means nothing to others."""
-    record = manifest.backbone
-    return record.hub_id or (None if Path(record.name).is_absolute() else record.name)

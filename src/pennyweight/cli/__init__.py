@@ -11,7 +11,9 @@ from typing import NoReturn
 
 import typer
 
+from pennyweight.cli.adopting import adopt, fold
 from pennyweight.cli.allotting import allot
+from pennyweight.cli.combining import ensemble, merge
 from pennyweight.cli.comparing import audit, choose, compare
 from pennyweight.cli.judging import evaluate, quantise
 from pennyweight.cli.keeping import cache_clear, cache_list
@@ -27,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for _command in (plan, allot, train, evaluate, compare, audit, choose, quantise, predict, recipes):
+_MAKING = (plan, allot, train, ensemble, merge, adopt, fold)
+_JUDGING = (evaluate, compare, audit, choose, quantise)
+for _command in (*_MAKING, *_JUDGING, predict, recipes):
     app.command()(_command)
 
 _cache = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)

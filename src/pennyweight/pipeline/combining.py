@@ -134,7 +134,8 @@ def _draft(folders: Sequence[Path], manifests: Sequence[Manifest], *, method: Me
 def _sum_of_plans(manifests: Sequence[Manifest]) -> dict[str, Any]:
     """The members' plans added up, as far as that means something."""
     plans = [manifest.plan for manifest in manifests]
-    groups = {name: sum(plan["groups"].get(name, 0) for plan in plans) for name in plans[0]["groups"]}
+    names = dict.fromkeys(name for plan in plans for name in plan["groups"])
+    groups = {name: sum(plan["groups"].get(name, 0) for plan in plans) for name in names}
     return {
         "backbone": " and ".join(dict.fromkeys(plan["backbone"] for plan in plans)),
         "trainable": sum(plan["trainable"] for plan in plans),

@@ -92,6 +92,18 @@ class Recipe(Section):
     evaluation: Evaluation = Evaluation()
 
     @model_validator(mode="after")
+    def _four_bits_under_plain_pairs(self) -> Self:
+        adapters = self.adapters
+        if self.backbone.precision != "nf4":
+            return self
+        for key, plain in (("kind", "lora"), ("init", "default")):
+            if getattr(adapters, key) != plain:
+                raise ValueError(f"backbone.precision = 'nf4' goes with adapters.{key} = {plain!r} alone: set it so")
+        if adapters.rank == "sensitivity":
+            raise ValueError("adapters.rank = 'sensitivity' needs matrices that are not in 4 bits: give a rank")
+        return self
+
+    @model_validator(mode="after")
     def _windows_advance(self) -> Self:
         most = most_overlap(self.text.max_length)
         if self.windows.count > 1 and self.windows.overlap > most:
