@@ -104,6 +104,14 @@ def make_backbone(folder: Path, kind: str = "roberta", *, seed: int = 1, **chang
     return folder
 
 
+def with_labels(recipe: Any) -> Any:
+    """A recipe as it is, or with four labels where it finds them in data that only the Hub has."""
+    from pennyweight.api import changed
+
+    names = ["one", "two", "three", "four"]
+    return changed(recipe, {"data": {"labels": names}}) if recipe.data.labels == "auto" else recipe
+
+
 def _bpe() -> Any:
     from tokenizers import ByteLevelBPETokenizer
     from transformers import RobertaTokenizer

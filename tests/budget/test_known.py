@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from tiny import config_of
+from tiny import config_of, with_labels
 
 from pennyweight.budget import known
 from pennyweight.budget.backbones import ALIASES, read_config
@@ -45,7 +45,7 @@ def test_the_records_are_as_the_tool_writes_them():
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_a_plan_from_a_record_is_the_plan_of_the_real_architecture(name):
-    recipe = load_recipe(name)
+    recipe = with_labels(load_recipe(name))
     classes = len(label_names(recipe))
     real = read_architecture(read_config(recipe.backbone.name), classes=classes)
     assert plan_recipe(recipe) == plan_architecture(recipe, real, classes=classes)

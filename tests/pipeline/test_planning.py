@@ -5,7 +5,7 @@ import socket
 from pathlib import Path
 
 import pytest
-from tiny import LABELS, make_backbone
+from tiny import LABELS, make_backbone, with_labels
 
 from pennyweight.api import changed, plan
 from pennyweight.budget.backbones import read_config
@@ -157,7 +157,8 @@ def built_count(recipe, classes: int) -> int:
 
 @pytest.mark.parametrize("name", shipped_recipes())
 def test_what_is_built_is_what_was_planned_for_every_recipe(name, six_layers):
-    recipe = changed(load_recipe(name), {"backbone": {"name": str(six_layers)}, "budget": {"parameters": 60_000}})
+    sections = {"backbone": {"name": str(six_layers)}, "budget": {"parameters": 60_000}}
+    recipe = changed(with_labels(load_recipe(name)), sections)
     assert built_count(recipe, len(label_names(recipe))) == plan_recipe(recipe).trainable
 
 
