@@ -77,6 +77,8 @@ def choice_table(choice: Choice) -> None:
     for source, count in choice.left_out.items():
         if count:
             _say(console, f"{source}: {count:,} rows left out")
+    for name, why in choice.not_measured.items():
+        _say(console, f"{name}: not measured, {why}")
     print_grid(console, grids.candidates(choice))
     print_grid(console, grids.cells(choice))
 

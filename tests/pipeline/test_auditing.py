@@ -32,7 +32,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def audit(classifier, data):
-    return audit_source(classifier, str(data), resamples=500)
+    return audit_source(classifier, str(data), conditions=tuple(PERTURBATIONS), resamples=500)
 
 
 def test_every_condition_is_the_evaluation_of_its_texts(audit, classifier):
@@ -177,7 +177,7 @@ def test_several_labels_compared(tagger, trained, tmp_path):
 
 def test_one_class_and_one_item(classifier, tmp_path):
     source = write_csv(tmp_path / "one.csv", [ROWS[0]])
-    found = audit_source(classifier, str(source), resamples=200)
+    found = audit_source(classifier, str(source), conditions=tuple(PERTURBATIONS), resamples=200)
     assert found.metrics.examples == 1
     assert [part.items for part in found.lengths] == [1]
     assert all(np.isfinite([one.accuracy.low, one.against_clean.accuracy.high]).all() for one in found.conditions)

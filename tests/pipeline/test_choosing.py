@@ -7,8 +7,8 @@ from tiny import sentences, write_csv
 import pennyweight
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
-from pennyweight.evaluation.perturbations import PERTURBATIONS
 from pennyweight.pipeline.choosing import Rule, choose_classifier
+from pennyweight.pipeline.spoiling import CONDITIONS
 
 ROWS, MORE = sentences(90, seed=21), sentences(60, seed=22)
 
@@ -75,9 +75,13 @@ def test_the_same_choice_again(trained, seeded, sources):
     assert set(once.candidates[0].cells) == {f"{name} on {sources[0]}" for name in ("clean", "typos")}
 
 
-def test_all_conditions_unless_told_otherwise(trained, seeded, sources):
+def test_all_conditions_unless_told_otherwise(trained, seeded, sources, monkeypatch):
+    monkeypatch.setattr(
+        "pennyweight.pipeline.spoiling.open_wordnet", lambda: lambda word: {"ship": ("boat",)}.get(word, ())
+    )
     choice = chosen([trained, seeded / "seed-1"], sources, fields=1)
-    assert [cell.condition for cell in choice.cells] == ["clean", *PERTURBATIONS]
+    assert [cell.condition for cell in choice.cells] == ["clean", *CONDITIONS]
+    assert choice.not_measured == {}
 
 
 def test_what_cannot_be_chosen_by_is_refused(trained, seeded, sources):

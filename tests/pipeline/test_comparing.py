@@ -11,6 +11,9 @@ from tiny import LABELS, sentences, write_csv
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.evaluation.significance import mcnemar
+from pennyweight.opening import load
+from pennyweight.pipeline.auditing import audit_source
+from pennyweight.pipeline.combining import make_ensemble
 from pennyweight.pipeline.comparing import compare_sources
 from pennyweight.pipeline.judging import evaluate_source
 from pennyweight.pipeline.judging_pages import write_comparison
@@ -164,3 +167,14 @@ def test_other_columns_have_to_be_named(trained, make_recipe, tmp_path, monkeypa
     with pytest.raises(InputError, match=r"different label columns \(kind, label\)"):
         compared(trained, other, source=source, text=("body",))
     assert compared(trained, other, source=source, text=("body",), label="kind").items == 60
+
+
+def test_an_ensemble_is_a_contender_like_any_other(trained, seeded, data, tmp_path):
+    make_ensemble([trained, seeded / "seed-0"], tmp_path / "both")
+    found = compare_sources([trained, tmp_path / "both"], str(data), opener=load, resamples=500)
+    expected = load(tmp_path / "both").evaluate(*zip(*sentences(120, seed=21), strict=True))
+    assert found.standings[1].accuracy == expected.accuracy
+    assert found.standings[1].ece == pytest.approx(expected.ece)
+    audit = audit_source(load(tmp_path / "both"), str(data), conditions=("lower",), resamples=500)
+    assert audit.metrics.accuracy == expected.accuracy
+    assert audit.length_unit == "words"

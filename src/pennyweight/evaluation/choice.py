@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -67,6 +67,8 @@ class Choice:
     """Items of each data set."""
     left_out: Mapping[str, int]
     """Rows of each data set that were passed over: unusable ones, and those of labels that are not mapped."""
+    not_measured: Mapping[str, str] = field(default_factory=dict)
+    """Conditions that could not be measured, and why."""
 
     @property
     def chosen(self) -> Candidate:
@@ -109,6 +111,7 @@ class Choice:
             "metric": self.metric,
             "items": dict(self.items),
             "left_out": dict(self.left_out),
+            "not_measured": dict(self.not_measured),
             "weights": {cell.name: cell.weight for cell in self.cells},
             "candidates": [one.as_dict() for one in self.candidates],
         }

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 import numpy as np
 
 from pennyweight.data.examples import Schema
-from pennyweight.errors import InputError
 from pennyweight.evaluation.audit import Audit, Condition, by_class, by_length
 from pennyweight.evaluation.comparison import Bench
-from pennyweight.evaluation.perturbations import PERTURBATIONS, Perturbation
+from pennyweight.evaluation.perturbations import Perturbation
 from pennyweight.pipeline.comparing import RESAMPLES, judged_on
 from pennyweight.pipeline.contenders import Contender, Opened
 from pennyweight.pipeline.examining import Examined, examine
 from pennyweight.pipeline.judging import schema_of_classifier
 from pennyweight.pipeline.preparation import stream_source
+from pennyweight.pipeline.spoiling import check_conditions, conditions_for
 from pennyweight.predictor import Predictor
 
 
@@ -35,14 +35,15 @@ def audit_source(
         classifier: what is judged.
         source: ``starter``, ``hub:<id>[:config]`` or a file; of a source with splits, the test split.
         schema: columns and labels; none: those of training.
-        conditions: names of `PERTURBATIONS`; none: all.
+        conditions: names of `PERTURBATIONS`, and ``synonyms``; none: all.
         seed: of what the conditions draw.
         resamples: bootstrap resamples behind the intervals of macro F1.
 
     Raises:
         InputError: an unknown condition, or data that cannot be used.
     """
-    chosen = chosen_perturbations(conditions)
+    check_conditions(conditions)
+    chosen, not_measured = conditions_for(conditions, [classifier])
     schema = schema or schema_of_classifier(classifier)
     member = Opened(classifier)
     member.adopt(classifier.labels)
@@ -64,23 +65,11 @@ def audit_source(
         lengths=by_length(np.concatenate(found.lengths), np.concatenate(found.right)),
         length_unit="tokens" if found.in_tokens else "words",
         classes=by_class(metrics),
-        not_measured={},
+        not_measured=not_measured,
         seed=seed,
         skipped=len(skipped),
         unmapped=None if schema.mapping is None else dict(unmapped.most_common()),
     )
-
-
-def chosen_perturbations(names: Sequence[str] | None) -> tuple[Perturbation, ...]:
-    """Perturbations by name, all where none is named; raises InputError at an unknown one."""
-    if names is None:
-        return tuple(PERTURBATIONS.values())
-    for name in names:
-        if name not in PERTURBATIONS:
-            raise InputError(f"--conditions: there is no condition {name!r}; there are {', '.join(PERTURBATIONS)}")
-    if len(set(names)) < len(names):
-        raise InputError(f"--conditions {','.join(names)}: name each condition once")
-    return tuple(PERTURBATIONS[name] for name in names)
 
 
 def _conditions(found: Examined, perturbations: Sequence[Perturbation], resamples: int) -> tuple[Condition, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -13,11 +14,11 @@ from pennyweight.errors import InputError
 from pennyweight.evaluation.choice import By, Cell, Choice, choose
 from pennyweight.evaluation.comparison import Bench, Metric
 from pennyweight.evaluation.perturbations import Perturbation
-from pennyweight.pipeline.auditing import chosen_perturbations
 from pennyweight.pipeline.comparing import RESAMPLES, members_of, schema_of_contenders
-from pennyweight.pipeline.contenders import Contender, Opener, open_contenders
+from pennyweight.pipeline.contenders import Contender, Opened, Opener, open_contenders
 from pennyweight.pipeline.examining import CLEAN, Examined, examine
 from pennyweight.pipeline.preparation import stream_source
+from pennyweight.pipeline.spoiling import CONDITIONS, check_conditions, conditions_for
 
 Field = tuple[str, dict[str, str] | None]
 """A data set to choose on, and its labels in the classifiers' words; none: they are the same."""
@@ -67,29 +68,29 @@ def choose_classifier(
         InputError: fewer than two classifiers, a data set given twice, or anything of it that cannot be used.
     """
     rule, columns = rule or Rule(), columns or Columns()
-    perturbations = chosen_perturbations(conditions)
-    cells = _cells([source for source, _ in fields], [CLEAN, *(one.name for one in perturbations)], rule)
+    check_conditions(conditions)
+    sources, asked = [source for source, _ in fields], conditions if conditions is not None else CONDITIONS
+    _cells(sources, [CLEAN, *asked], rule)  # before anything is opened
     if len(paths) < 2:
         raise InputError("there is nothing to choose from; give two classifiers or more")
     contenders = open_contenders(paths, opener=opener)
-    found, left_out, scores, drawn = {}, {}, [], []
-    for number, field in enumerate(fields):
-        source, _ = field
-        found[source], left_out[source] = _examined(contenders, field, columns, perturbations, seed)
-        bench = _bench(contenders, found[source], seed=number, resamples=resamples)
-        shape = (len(contenders), 1 + len(perturbations))
-        scores.append(bench.means[rule.metric].reshape(shape))
-        drawn.append(bench.drawn[rule.metric].reshape(resamples, *shape))
-    return choose(
+    predictors = [one.predictor for each in contenders for one in each.members if isinstance(one, Opened)]
+    perturbations, not_measured = conditions_for(conditions, predictors)
+    cells = _cells(sources, [CLEAN, *(one.name for one in perturbations)], rule)
+    found = [_examined(contenders, field, columns, perturbations, seed) for field in fields]
+    benches = [_bench(contenders, one, seed=number, resamples=resamples) for number, (one, _) in enumerate(found)]
+    shape = (len(contenders), 1 + len(perturbations))
+    choice = choose(
         [one.name for one in contenders],
-        np.concatenate(scores, axis=1),
-        np.concatenate(drawn, axis=2),
+        np.concatenate([one.means[rule.metric].reshape(shape) for one in benches], axis=1),
+        np.concatenate([one.drawn[rule.metric].reshape(resamples, *shape) for one in benches], axis=2),
         cells=cells,
         by=rule.by,
         metric=rule.metric,
-        items={source: one.joint.items for source, one in found.items()},
-        left_out=left_out,
+        items={source: one.joint.items for source, (one, _) in zip(sources, found, strict=True)},
+        left_out={source: count for source, (_, count) in zip(sources, found, strict=True)},
     )
+    return replace(choice, not_measured=not_measured)
 
 
 def _cells(sources: Sequence[str], conditions: Sequence[str], rule: Rule) -> list[Cell]:
