@@ -65,7 +65,7 @@ ROWS = {
         seeds=10,
         recipe="few-labels",
         base={"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}},
-        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "learning_rate": 1e-3, "word_drop": 0.0}},
+        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "learning_rate": 1e-3, "strength": 0.0}},
         texts=8000,
     ),
 }

@@ -28,7 +28,7 @@ def gathered(make_recipe, tmp_path):
 
 def test_texts_stand_behind_the_items_and_their_copies_behind_them(gathered):
     texts = [text for text, _ in OTHERS[3:13]]
-    before, collected, found = gathered(texts, word_drop=0.5)
+    before, collected, found = gathered(texts, strength=0.5)
     assert found.texts == 10
     assert found.line() == "10 texts without labels"
     assert collected.labelled == 30
@@ -43,18 +43,22 @@ def test_texts_stand_behind_the_items_and_their_copies_behind_them(gathered):
         words = iter(text.split())
         assert all(word in words for word in copy.split())
     assert sum(len(copy.split()) for copy in collected.cleaned[40:]) < 0.8 * sum(len(text.split()) for text in texts)
-    assert gathered(texts, word_drop=0.5)[1].cleaned == collected.cleaned
+    assert gathered(texts, strength=0.5)[1].cleaned == collected.cleaned
+    assert collected.origin[30:].tolist() == [*range(30, 40)] * 2
+    swapped = gathered(texts, strength=0.5, operations=["swap"])[1].cleaned[40:]
+    assert all(sorted(copy.split()) == sorted(text.split()) for text, copy in zip(texts, swapped, strict=True))
+    assert swapped != tuple(texts)
 
 
-def test_without_word_drop_a_text_is_learnt_from_as_it_is(gathered):
-    _, collected, _ = gathered([text for text, _ in OTHERS[3:]], word_drop=0.0)
+def test_without_strength_a_text_is_learnt_from_as_it_is(gathered):
+    _, collected, _ = gathered([text for text, _ in OTHERS[3:]], strength=0.0)
     assert (collected.views == collected.unlabelled).all()
     assert (collected.labelled, len(collected.texts)) == (30, 57)
 
 
 def test_what_is_known_leaked_or_repeated_is_left_out_and_counted(gathered):
     known, leaked, new = LABELLED[0][0].upper(), OTHERS[1][0], OTHERS[5][0]
-    _, collected, found = gathered([new, known, leaked, new, leaked], word_drop=0.0)
+    _, collected, found = gathered([new, known, leaked, new, leaked], strength=0.0)
     assert (found.texts, found.known, found.leaked, found.repeated, found.skipped) == (1, 1, 2, 1, 0)
     assert collected.texts[30:] == (new,)
     assert found.line() == (
@@ -64,7 +68,7 @@ def test_what_is_known_leaked_or_repeated_is_left_out_and_counted(gathered):
 
 def test_the_limit_counts_rows(gathered):
     texts = [text for text, _ in OTHERS[3:]]
-    assert gathered(texts, limit=4, word_drop=0.0)[2].texts == 4
+    assert gathered(texts, limit=4, strength=0.0)[2].texts == 4
 
 
 def test_texts_that_are_all_known_are_refused(gathered):

@@ -161,7 +161,7 @@ def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
             "rounds and labellers have no meaning",
         ),
         ({"unlabelled": {"source": "x", "confidence": 1.0}}, "unlabelled.confidence = 1.0"),
-        ({"unlabelled": {"source": "x", "word_drop": 1.0}}, "unlabelled.word_drop = 1.0"),
+        ({"unlabelled": {"source": "x", "strength": 1.0}}, "unlabelled.strength = 1.0"),
     ],
 )
 def test_sections_that_mean_nothing_are_refused(sections, message, make_recipe):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 
 import numpy as np
 
-from pennyweight.data.dropping import drop_words
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.inspection import find_leaks, first_occurrences
 from pennyweight.errors import InputError
+from pennyweight.pipeline.augmenting import augmenter_of
 from pennyweight.pipeline.preparation import Collected, cleaned_by, in_test, stream_source
 from pennyweight.recipe import Recipe
 
@@ -52,7 +52,8 @@ def gather(recipe: Recipe, collected: Collected) -> tuple[Collected, Gathered | 
         All items, and what was found; the items as they were and none where the recipe names no such texts.
 
     Raises:
-        InputError: the source cannot be read, has a row without text, or has no text that is not known already.
+        InputError: the source cannot be read, has a row without text, or has no text that is not known already; the
+            thesaurus that altering takes is not there.
         RunError: the Hub cannot be reached.
     """
     chosen = recipe.unlabelled
@@ -76,8 +77,7 @@ def gather(recipe: Recipe, collected: Collected) -> tuple[Collected, Gathered | 
 
 def _extended(recipe: Recipe, collected: Collected, examples: Sequence[Example], cleaned: Sequence[str]) -> Collected:
     """The items with the texts behind them, and behind those a copy of each, unless the texts themselves are learnt."""
-    share, first, count = recipe.unlabelled.word_drop, len(collected.texts), len(examples)
-    copies = list(_copies(cleaned, share=share, seed=recipe.training.seed)) if share else []
+    first, count, copies = len(collected.texts), len(examples), _copies(recipe, examples, cleaned)
     times = 2 if copies else 1
     texts, rows = [example.text for example in examples], [example.row for example in examples]
     unlabelled = np.arange(first, first + count)
@@ -93,6 +93,15 @@ def _extended(recipe: Recipe, collected: Collected, examples: Sequence[Example],
     )
 
 
-def _copies(texts: Sequence[str], *, share: float, seed: int) -> Iterator[str]:
-    for number, text in enumerate(texts):
-        yield drop_words(text, share=share, generator=np.random.default_rng([seed, number]))
+def _copies(recipe: Recipe, examples: Sequence[Example], cleaned: Sequence[str]) -> list[str]:
+    """An altered copy of each text, as `add_copies` draws those of labelled items; none where nothing is altered."""
+    chosen = recipe.unlabelled
+    if not chosen.strength:
+        return []
+    asked = {"operations": chosen.operations, "strength": chosen.strength}
+    augmentation = recipe.augmentation.model_copy(update=asked)
+    augmenter, _ = augmenter_of(recipe.model_copy(update={"augmentation": augmentation}))
+    return [
+        augmenter.copies(text, 1, seed=f"{recipe.training.seed}\0{example.row}")[0]
+        for example, text in zip(examples, cleaned, strict=True)
+    ]

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, model_validator
 
-from pennyweight.recipe.fields import AboveZero, Name, Positive, Probability, Section, Share, as_list
+from pennyweight.recipe.fields import (
+    AboveZero,
+    AugmentationStep,
+    Name,
+    Positive,
+    Probability,
+    Section,
+    Share,
+    as_list,
+    checked_distinct,
+)
 
 
 class Teachers(Section):
@@ -65,9 +75,13 @@ class Unlabelled(Section):
     2020, arXiv 1911.09785); for texts drawn from the same mixture of classes."""
     weight: AboveZero = 1.0
     """Weight of a text's loss, that of a labelled item being 1."""
-    word_drop: Probability = 0.1
-    """Share of the words that are left out of the copy that is learnt from, while the label is that of the whole text;
-    drawn once for each text."""
+    operations: Annotated[tuple[AugmentationStep, ...], BeforeValidator(checked_distinct), Field(min_length=1)] = (
+        "delete",
+    )
+    """What is done to the copy that is learnt from, one of these, while the label is that of the whole text; as
+    `augmentation.operations`."""
+    strength: Probability = 0.1
+    """Share of a text's words that is altered in its copy, one word at least; 0: the text itself is learnt from."""
     learning_rate: AboveZero | None = None
     """Peak learning rate of what learns from labelled items and texts together, instead of `training.learning_rate`."""
     epochs: Positive | None = None
