@@ -7,6 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from pennyweight.errors import RunError
 from pennyweight.training.batch import Batch, StepBatches
 from pennyweight.training.losses import item_loss
 from pennyweight.training.objectives import one_pass, supervised
@@ -96,3 +97,12 @@ def test_a_matrix_that_nothing_depends_on_promises_nothing():
     found = spectra(network, 4)
     assert max(found["one"]) == pytest.approx(0, abs=1e-9)
     assert found["two"][0] > 1e-4
+
+
+def test_gradients_that_are_no_numbers_are_refused():
+    torch.manual_seed(0)
+    network = Small()
+    with torch.no_grad():
+        network.one.weight.fill_(float("nan"))
+    with pytest.raises(RunError, match="gradients are not finite"):
+        spectra(network, 4)

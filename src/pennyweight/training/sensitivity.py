@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from pennyweight.errors import RunError
 from pennyweight.training.batch import StepBatches
 from pennyweight.training.objectives import Objective
 
@@ -42,6 +43,9 @@ def gradient_spectra(
 
     Returns:
         By name, all singular values, falling; zeros where no step was left behind the warm-up.
+
+    Raises:
+        RunError: a gradient is not finite.
     """
     learnt = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
     kept = [parameter.detach().clone() for parameter in head.values()]
@@ -70,6 +74,8 @@ def gradient_spectra(
         for name, parameter in network.named_parameters():
             parameter.grad = None
             parameter.requires_grad_(learnt[name])
+    if not all(bool(gradient.isfinite().all()) for gradient in sums.values()):
+        raise RunError("adapters.rank = 'sensitivity': gradients are not finite; take --set backbone.precision=fp32")
     return {name: torch.linalg.svdvals(gradient).tolist() for name, gradient in sums.items()}
 
 
