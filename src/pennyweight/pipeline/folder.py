@@ -23,7 +23,8 @@ RANKS = "ranks.json"
 SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors")
 """Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers."""
 CONTRASTIVE = "contrastive"
-STAGES = (CONTRASTIVE,)
+OUT_OF_FOLD = "out-of-fold"
+STAGES = (CONTRASTIVE, OUT_OF_FOLD)
 """Folders, beside the checkpoint, of the stages before the run proper."""
 
 

@@ -26,6 +26,7 @@ from pennyweight.model.memory import weight_bytes
 from pennyweight.pipeline.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
 from pennyweight.pipeline.augmenting import add_copies, describe_copies
 from pennyweight.pipeline.deploying import deploy
+from pennyweight.pipeline.doubting import doubt_labels
 from pennyweight.pipeline.filtering import filter_items, record_dropped, say_dropped
 from pennyweight.pipeline.fitting import train_network
 from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
@@ -81,6 +82,8 @@ class Run:
             folder = self.out / TRAINING
             keep_prefix(bench, cache, self.speaker)
             self._record_prefix(kept=bench.prefix is not None)
+            doubt_labels(bench, folder, self.speaker)
+            collected = replace(bench.collected, labels=collected.labels)
             taught = teach(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
             rounds = self_train(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
             fitted = train_network(bench, folder, self.speaker)

@@ -113,6 +113,16 @@ class Filter(Section):
     """Probability from which on a text counts as surely of a language."""
     repeats: Literal["keep", "drop"] = "keep"
     """Of training texts that are equal after cleaning: keep all, or drop all but the first."""
+    label_noise: Literal["keep", "drop", "relabel"] = "keep"
+    """What becomes of items whose label is probably wrong (confident learning, arXiv 1911.00068): learn them as they
+    are, leave them out, or learn them as the class that they probably are of."""
+    label_noise_folds: Annotated[StrictInt, Field(ge=2)] = 4
+    """Parts that the items are dealt into: each is judged by a network that learnt from the others."""
+    label_noise_epochs: Positive = 1
+    """Passes over the items in each of these short trainings."""
+    label_noise_threshold: Probability | None = None
+    """Probability from which on another class makes a label doubtful. None: for each class its mean probability among
+    the items that bear its label."""
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:

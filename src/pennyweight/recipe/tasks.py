@@ -11,6 +11,7 @@ _ONE_CLASS_ONLY = (
     ("objective", "r_drop"),
     ("objective", "contrastive_epochs"),
     ("head", "start"),
+    ("filter", "label_noise"),
     ("teachers", "sources"),
     ("unlabelled", "source"),
     ("augmentation", "balance"),
