@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import teaching
+from benchmarks.items import LABELS
 from benchmarks.teaching import ROWS, common, draw, line, merged
 from pennyweight.api import changed
 from pennyweight.pipeline.planning import plan_recipe
@@ -41,3 +46,34 @@ def test_both_ways_are_recipes_within_their_budgets(name, tmp_path):
 def test_a_row_in_words():
     found = {"off": 0.88, "on": 0.89, "difference": 0.01, "low": 0.002, "high": 0.018, "p": 0.012}
     assert line("x", found) == "x: 88.00 % without, 89.00 % with, +1.00 points (+0.20 to +1.80), p 0.012"
+
+
+def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkeypatch):
+    """What is trained is only written down; the way with the technique is right where the other is wrong."""
+    trained = []
+
+    def written_down(recipe, changes, folder):
+        trained.append((folder.name, changed(recipe, changes)))
+        truth = np.array(LABELS * 5)
+        return (np.roll(truth, 1) if folder.name == "off" else truth), truth
+
+    source = tmp_path / "agnews" / "train.parquet"
+    source.parent.mkdir()
+    rows = 4 * (1250 + 3750 + 2000)
+    pq.write_table(
+        pa.table({"text": [f"text {n}" for n in range(rows)], "label": [n % 4 for n in range(rows)]}), source
+    )
+    monkeypatch.setattr(teaching, "predicted", written_down)
+    monkeypatch.setattr(teaching, "runs_of", lambda name: tmp_path / "runs" / name)
+    for name, row in ROWS.items():
+        trained.clear()
+        found = json.loads(json.dumps(teaching.measure(name, row, tmp_path, quick=True)))
+        assert (found["off"], found["on"], found["test_items"]) == (0.0, 1.0, 20)
+        assert found["seeds"] == [[0.0], [1.0]]
+        assert [folder for folder, _ in trained] == (["teacher"] if row.teacher else []) + ["off", "on"]
+        off, on = (recipe for _, recipe in trained[-2:])
+        assert off.data == on.data
+        assert off.adapters == on.adapters
+        assert bool(on.teachers.sources) == bool(row.teacher)
+        assert bool(on.unlabelled.source) == bool(row.texts)
+        assert not (off.teachers.sources or off.unlabelled.source)
