@@ -1,4 +1,4 @@
-"""Draws what was measured into ``docs/speed.md``, between its markers, and ``docs/pictures/speed.png``.
+"""Draws what was measured into ``docs/speed.md`` and ``docs/techniques.md``, between markers, and their pictures.
 
 ``python -m benchmarks.drawing`` reads ``benchmarks/results/*.json``. What has no result says so.
 """
@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.harness import RESULTS
 from benchmarks.tables import INFERENCE, MISSING, REACHING, TABLES, TRAINING, Result, contender_of, on_cpu, stop_of
+from benchmarks.technique_page import PAGE as TECHNIQUES
+from benchmarks.technique_page import PICTURE as DIFFERENCES
+from benchmarks.technique_page import technique_lines, technique_picture
+from benchmarks.techniques import technique_names
 from pennyweight.files import write_bytes, write_text
 
 DOCS = Path(__file__).parents[1] / "docs"
@@ -23,9 +27,13 @@ PICTURE = DOCS / "pictures" / "speed.png"
 def main() -> None:
     """Write page and picture."""
     results = read_results()
-    write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), results))
+    speed = {name: table(results) for name, table in TABLES.items()}
+    write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), speed))
     write_bytes(PICTURE, drawn(results))
-    print(f"written: {PAGE}, {PICTURE}")
+    techniques = {"techniques": technique_lines(results, technique_names())}
+    write_text(TECHNIQUES, filled(TECHNIQUES.read_text(encoding="utf-8"), techniques))
+    write_bytes(DIFFERENCES, technique_picture(results))
+    print(f"written: {PAGE}, {PICTURE}, {TECHNIQUES}, {DIFFERENCES}")
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:
@@ -33,17 +41,21 @@ def read_results(folder: Path = RESULTS) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
 
 
-def filled(page: str, results: Mapping[str, Any]) -> str:
+def filled(page: str, tables: Mapping[str, Sequence[str]]) -> str:
     """The page with every part between ``<!-- begin NAME -->`` and ``<!-- end NAME -->`` written anew.
+
+    Args:
+        page: in Markdown.
+        tables: lines of each part, by its name.
 
     Raises:
         ValueError: the page has no place for a table, or one that is not known.
     """
     places = re.findall(r"<!-- begin ([\w-]+) -->", page)
-    if sorted(places) != sorted(TABLES):
-        raise ValueError(f"the page has places for {sorted(places)}, the tables are {sorted(TABLES)}")
-    for name, table in TABLES.items():
-        lines = "\n".join(table(results))
+    if sorted(places) != sorted(tables):
+        raise ValueError(f"the page has places for {sorted(places)}, the tables are {sorted(tables)}")
+    for name, table in tables.items():
+        lines = "\n".join(table)
         pattern = rf"(<!-- begin {name} -->\n).*?(<!-- end {name} -->)"
         page = re.sub(pattern, lambda found, lines=lines: f"{found[1]}{lines}\n{found[2]}", page, flags=re.DOTALL)  # type: ignore[misc]
     return page

@@ -6,6 +6,10 @@ from benchmarks.drawing import PAGE, drawn, filled, read_results
 from benchmarks.tables import INFERENCE, REACHING, TABLES, TRAINING
 
 
+def tables(results: dict) -> dict:
+    return {name: table(results) for name, table in TABLES.items()}
+
+
 def rate(value: float) -> dict:
     return {"median": value, "low": value - 1, "high": value + 1, "n": 7}
 
@@ -85,7 +89,7 @@ def rows_of(page: str, table: str) -> list[str]:
 
 
 def test_without_results_every_row_says_so(page):
-    empty = filled(page, {})
+    empty = filled(page, tables({}))
     for table in set(TABLES) - {"machine"}:
         rows = rows_of(empty, table)
         assert rows
@@ -95,7 +99,7 @@ def test_without_results_every_row_says_so(page):
 
 def test_a_result_of_a_gpu_alone_leaves_the_other_rows_unmeasured(page):
     gpu = {**MACHINE, "contenders": {"bf16": {"examples_per_second": rate(9_000.0), "accuracy": 0.9}}}
-    full = filled(page, {"inference": {"gpu": gpu}})
+    full = filled(page, tables({"inference": {"gpu": gpu}}))
     assert all("not measured" in row for row in rows_of(full, "inference"))
     assert "9,000" in "".join(rows_of(full, "gpu"))
     assert drawn({"training": {"gpu": gpu}}).startswith(b"\x89PNG")
@@ -109,7 +113,7 @@ def test_results_are_written_into_their_tables(page):
         "growth": growth(),
         "startup": startup(),
     }
-    full = filled(page, results)
+    full = filled(page, tables(results))
     assert rows_of(full, "training")[1].endswith("| 40 (39–41) | 2.0× | 25 % | 1.39 → 1.01 |")
     assert "Best of the squares: 8x8x8, 700 GFLOP/s." in full
     assert rows_of(full, "reaching")[0].endswith("| 100 s | 90, 100, 120 | 5,120, 5,120, 5,120 |")
@@ -121,17 +125,17 @@ def test_results_are_written_into_their_tables(page):
     assert "9,000 (8,999–9,001) | A card" in rows_of(full, "gpu")[-1]
     assert "not measured" in rows_of(full, "gpu")[0]
     assert full.count("A processor, 2 cores, 8.0 GiB, amx_bf16") == 1  # one machine is told once
-    assert filled(full, results) == full
-    assert filled(full, {}) == filled(page, {})
+    assert filled(full, tables(results)) == full
+    assert filled(full, tables({})) == filled(page, tables({}))
 
 
 def test_a_page_whose_places_are_not_the_tables_is_refused(page):
     with pytest.raises(ValueError, match="the page has places for"):
-        filled(page.replace("<!-- begin startup -->", ""), {})
+        filled(page.replace("<!-- begin startup -->", ""), tables({}))
 
 
 def test_the_committed_page_is_what_the_committed_results_say(page):
-    assert filled(page, read_results()) == page, "run python -m benchmarks.drawing"
+    assert filled(page, tables(read_results())) == page, "run python -m benchmarks.drawing"
 
 
 def test_the_picture_is_drawn_with_and_without_results():

@@ -1,0 +1,85 @@
+"""Draws ``benchmarks/results/techniques.json`` into ``docs/techniques.md``, between its markers, and a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.tables import MISSING
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = DOCS / "techniques.md"
+PICTURE = DOCS / "pictures" / "techniques.png"
+SURE = 0.05
+
+
+def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> list[str]:
+    """One table for each room; what has no result yet says so.
+
+    Args:
+        results: by name of the measurement.
+        names: (room, name) of every technique, in order.
+    """
+    found = {one["name"]: one for one in results.get("techniques", {}).get("techniques", [])}
+    lines: list[str] = []
+    for room in dict.fromkeys(room for room, _ in names):
+        lines += ["", f"### {room}", "", *_head()]
+        lines += [_row(name, found.get(name)) for where, name in names if where == room]
+    return lines[1:]
+
+
+def _head() -> list[str]:
+    header = ("technique", "learns from", "without", "with", "difference (95 %)", "p", "seconds", "trainable")
+    return [f"| {' | '.join(header)} |", f"|{'|'.join('---' for _ in header)}|"]
+
+
+def _row(name: str, one: Mapping[str, Any] | None) -> str:
+    if one is None:
+        return f"| {name} | {MISSING} | | | | | | |"
+    difference = f"{100 * one['difference']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
+    if one["p_corrected"] < SURE:
+        difference = f"**{difference}**"
+    cells = (
+        name,
+        one["items"],
+        f"{100 * one['off']:.2f}",
+        f"{100 * one['on']:.2f}",
+        difference,
+        _probability(one["p"]),
+        _change(one["seconds_off"], one["seconds"]),
+        _change(one["trainable_off"], one["trainable"]),
+    )
+    return f"| {' | '.join(cells)} |"
+
+
+def _probability(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def _change(before: float, after: float) -> str:
+    same = round(before) == round(after)
+    return f"{after:,.0f}" if same else f"{before:,.0f} → {after:,.0f}"
+
+
+def technique_picture(results: Mapping[str, Any]) -> bytes:
+    """Differences with their intervals, largest first, as a PNG."""
+    from matplotlib.figure import Figure
+
+    from pennyweight.evaluation.drawing import as_png, styled
+
+    rows = sorted(results.get("techniques", {}).get("techniques", []), key=lambda one: float(one["difference"]))
+
+    def picture() -> Figure:
+        figure = Figure(figsize=(8.2, 1.2 + 0.24 * len(rows)))
+        axes = figure.subplots()
+        middle = [100 * one["difference"] for one in rows]
+        below = [100 * (one["difference"] - one["low"]) for one in rows]
+        above = [100 * (one["high"] - one["difference"]) for one in rows]
+        axes.errorbar(middle, range(len(rows)), xerr=[below, above], fmt="o", markersize=4, capsize=2)
+        axes.axvline(0, linewidth=1, color="0.5")
+        axes.set_yticks(range(len(rows)), [one["name"] for one in rows])
+        axes.set_xlabel("points of accuracy or macro F1, with it less without it")
+        return figure
+
+    return as_png(styled(picture)())

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks import techniques as measurement
+from benchmarks.drawing import filled, read_results
+from benchmarks.technique_arms import Answer, Items, merged, recipe_table, skewed, test_items
+from benchmarks.technique_page import PAGE, technique_lines
+from benchmarks.technique_rows import Technique, chosen
+from benchmarks.techniques import all_techniques, content, measured, technique_names
+from pennyweight.recipe_files import build_recipe
+
+
+@pytest.mark.parametrize("technique", all_techniques(), ids=lambda one: one.name)
+def test_every_row_is_a_recipe_that_exists_and_switches_something(technique, tmp_path):
+    (tmp_path / "labels.json").write_text('{"go_emotions": ["joy", "anger"]}')
+    items = Items(technique.items.name, "agnews", 100, technique.items.labels, task=technique.items.task)
+    on, off = (
+        build_recipe(recipe_table(items, merged(technique.items.changes, one), tmp_path, seed=1))
+        for one in (technique.on, technique.off)
+    )
+    assert on.training.seed == off.training.seed == 1
+    assert on != off or technique.procedure is not None
+    assert on.backbone == off.backbone or technique.room in ("Objectives", "Precision")
+
+
+def test_names_are_distinct_and_chosen_by_name():
+    known = {name: room for room, name in technique_names()}
+    assert len(known) == len(technique_names())
+    assert chosen(["DoRA"], known) == ["DoRA"]
+    assert chosen(None, known) == list(known)
+    with pytest.raises(ValueError, match="no technique is called 'magic'"):
+        chosen(["magic"], known)
+
+
+def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
+    truth = np.arange(60) % 4
+    monkeypatch.setattr(measurement, "test_items", lambda *_: ([], truth))
+
+    def answer(_items, changes, _data, *, seed):
+        wrong = 30 if not changes else 10
+        predicted = np.where((np.arange(60) + seed) % 60 < wrong, (truth + 1) % 4, truth)
+        return Answer(predicted, 2.0 if changes else 1.0, 10)
+
+    monkeypatch.setattr(measurement, "answer", answer)
+    row = measured(Technique("better", "Room", {"text": {"max_length": 64}}), tmp_path, quick=False)
+    assert (row["off"], row["on"], row["seeds"]) == (0.5, pytest.approx(5 / 6), 3)
+    assert row["difference"] == pytest.approx(1 / 3) and row["low"] > 0 and row["p"] < 1e-4
+    assert (row["seconds"], row["seconds_off"], row["trainable"]) == (2.0, 1.0, 10)
+    listed = content({"better": row}, ["better", "other"])["techniques"]
+    assert [one["name"] for one in listed] == ["better"] and listed[0]["p_corrected"] == row["p"]
+    lines = "\n".join(technique_lines({"techniques": {"techniques": listed}}, [("Room", "better"), ("Room", "other")]))
+    assert "| better | news, 5,000 | 50.00 | 83.33 | **+33.33 (" in lines and "| other | not measured |" in lines
+
+
+def test_every_second_class_is_thinned_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    labels = [index % 4 for index in range(400)]
+    pq.write_table(pa.table({"text": [str(one) for one in range(400)], "label": labels}), tmp_path / "train.parquet")
+    kept = pq.read_table(skewed(tmp_path / "train.parquet", count=200)).column("label").to_pylist()
+    assert np.bincount(kept).tolist() == [50, 5, 50, 5]
+
+
+def test_many_hot_truth(tmp_path):
+    (tmp_path / "labels.json").write_text('{"go_emotions": ["joy", "anger", "fear"]}')
+    (tmp_path / "some").mkdir()
+    pq.write_table(pa.table({"text": ["a", "b"], "labels": [[0, 2], []]}), tmp_path / "some" / "test.parquet")
+    texts, truth = test_items(Items("some", "some", None, "go_emotions", task="multi-label"), tmp_path)
+    assert texts == ["a", "b"] and truth.tolist() == [[True, False, True], [False, False, False]]
+
+
+def test_the_page_is_drawn_from_the_results():
+    page = PAGE.read_text(encoding="utf-8")
+    assert filled(page, {"techniques": technique_lines(read_results(), technique_names())}) == page
