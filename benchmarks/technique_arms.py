@@ -120,16 +120,15 @@ def predictions(folder: Path, items: Items, data: Path, *, fresh: bool = False) 
     kept = folder / "test_predictions.json"
     if kept.exists() and not fresh:
         return np.array(json.loads(kept.read_text(encoding="utf-8")))
-    texts, _ = test_items(items, data)
+    texts, _ = judged_items(items, data)
     predictor = load(folder)
-    logits = predictor.logits(texts)
-    found = predictor.decide(logits) if items.task == "multi-label" else logits.argmax(axis=1)
+    found = predictor.decision.decide(predictor.probabilities(predictor.logits(texts)))
     write_json(kept, found.tolist())
     tell(f"predicted: {folder.name}")
     return np.asarray(found)
 
 
-def test_items(items: Items, data: Path) -> tuple[list[str], NDArray[Any]]:
+def judged_items(items: Items, data: Path) -> tuple[list[str], NDArray[Any]]:
     """Texts and truth: class numbers [items], or many-hot [items, classes]."""
     import pyarrow.parquet as pq
 

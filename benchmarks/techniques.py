@@ -21,7 +21,7 @@ from scipy.stats import false_discovery_control
 
 from benchmarks.harness import RESULTS, data_folder, surroundings, tell
 from benchmarks.paired import Difference, accuracy, compared, macro_f1
-from benchmarks.technique_arms import NAME, Answer, Items, answer, test_items
+from benchmarks.technique_arms import NAME, Answer, Items, answer, judged_items
 from benchmarks.technique_procedures import procedures
 from benchmarks.technique_rows import Technique, chosen, rows
 from pennyweight.files import write_json
@@ -86,7 +86,7 @@ def measured(technique: Technique, data: Path, *, quick: bool) -> dict[str, Any]
         [arm(technique, items, changes, data)(seed) for seed in seeds]
         for arm, changes in ((plain, technique.off), (technique.procedure or plain, technique.on))
     )
-    _, truth = test_items(items, data)
+    _, truth = judged_items(items, data)
     found = compared(
         np.stack([one.predicted for one in off]),
         np.stack([one.predicted for one in on]),

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import techniques as measurement
 from benchmarks.drawing import filled, read_results
-from benchmarks.technique_arms import Answer, Items, merged, recipe_table, skewed, test_items
+from benchmarks.technique_arms import Answer, Items, merged, recipe_table, skewed, judged_items
 from benchmarks.technique_page import PAGE, technique_lines
 from benchmarks.technique_rows import Technique, chosen
 from benchmarks.techniques import all_techniques, content, measured, technique_names
@@ -38,7 +38,7 @@ def test_names_are_distinct_and_chosen_by_name():
 
 def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
     truth = np.arange(60) % 4
-    monkeypatch.setattr(measurement, "test_items", lambda *_: ([], truth))
+    monkeypatch.setattr(measurement, "judged_items", lambda *_: ([], truth))
 
     def answer(_items, changes, _data, *, seed):
         wrong = 30 if not changes else 10
@@ -68,7 +68,7 @@ def test_many_hot_truth(tmp_path):
     (tmp_path / "labels.json").write_text('{"go_emotions": ["joy", "anger", "fear"]}')
     (tmp_path / "some").mkdir()
     pq.write_table(pa.table({"text": ["a", "b"], "labels": [[0, 2], []]}), tmp_path / "some" / "test.parquet")
-    texts, truth = test_items(Items("some", "some", None, "go_emotions", task="multi-label"), tmp_path)
+    texts, truth = judged_items(Items("some", "some", None, "go_emotions", task="multi-label"), tmp_path)
     assert texts == ["a", "b"] and truth.tolist() == [[True, False, True], [False, False, False]]
 
 
