@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks import techniques as measurement
 from benchmarks.drawing import filled, read_results
-from benchmarks.technique_arms import Answer, Items, merged, recipe_table, skewed, judged_items
+from benchmarks.technique_arms import Answer, Items, judged_items, merged, recipe_table, skewed
 from benchmarks.technique_page import PAGE, technique_lines
 from benchmarks.technique_rows import Technique, chosen
 from benchmarks.techniques import all_techniques, content, measured, technique_names
