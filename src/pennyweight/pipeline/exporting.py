@@ -64,6 +64,10 @@ def _notes(manifest: Manifest) -> tuple[str, ...]:
     if manifest.text.cleaning:
         steps = ", ".join(manifest.text.cleaning)
         notes.append(f"texts have to be cleaned before ({steps}): Transformers does not do it")
+    if manifest.copies is not None:
+        notes.append(
+            f"probabilities are those of a text alone, not averaged with {manifest.copies.count} altered copies"
+        )
     if manifest.thresholds is not None:
         wanted = ", ".join(
             f"{label} {share:.3f}" for label, share in zip(manifest.labels, manifest.thresholds, strict=True)
