@@ -9,8 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib.util
+import logging
 import sys
 from collections.abc import Iterator
+from typing import Any, cast
 
 
 @contextlib.contextmanager
@@ -34,4 +37,27 @@ def uncollected() -> Iterator[None]:
 def load_libraries() -> None:
     """Import PyTorch, Transformers' models and PEFT, which training and predicting need."""
     with uncollected():
+        import_bitsandbytes()
         import peft  # noqa: F401 - it imports the other two
+
+
+def import_bitsandbytes() -> Any:
+    """The library bitsandbytes, none where it is not installed; PEFT imports it too, so this comes before.
+
+    On CPUs with AVX512-BF16 it would, while being imported, fetch compiled code from the Hub if a package named kernels
+    is installed, and complain if not. It does neither here: no code is run that was not installed.
+    """
+    if importlib.util.find_spec("bitsandbytes") is None:
+        return None
+    loud, modules = logging.getLogger("bitsandbytes"), cast(dict[str, Any], sys.modules)
+    level, known, kernels = loud.level, "kernels" in modules, modules.get("kernels")
+    loud.setLevel(logging.ERROR)
+    modules["kernels"] = None  # Python's own way to say that there is none
+    try:
+        return importlib.import_module("bitsandbytes")
+    finally:
+        loud.setLevel(level)
+        if known:
+            modules["kernels"] = kernels
+        else:
+            del modules["kernels"]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.errors import InputError, RunError
-from pennyweight.model.four_bits import import_bitsandbytes, is_in_four_bits
+from pennyweight.model.four_bits import is_in_four_bits
 from pennyweight.model.kinds import SECOND, AdapterOptions, Place, pair_config, prompt_config, vector_config
 from pennyweight.model.lora import FastLinear
 from pennyweight.model.principal import begin_with_principal
@@ -185,7 +185,6 @@ def _placed(model: Any, config: Any) -> Any:
     """PEFT's model."""
     from peft import LoraConfig, get_peft_model
 
-    import_bitsandbytes()
     if type(config) is LoraConfig and not is_in_four_bits(model):  # for which PEFT has layers
         config._register_custom_module({nn.Linear: FastLinear})  # what PEFT offers for layers of one's own
     config.base_model_name_or_path = model.name_or_path

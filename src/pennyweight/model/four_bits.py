@@ -9,10 +9,7 @@ encoder stay as they are; embeddings are kept in bf16.
 from __future__ import annotations
 
 import copy
-import importlib.util
-import logging
-import sys
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +18,7 @@ from pennyweight.budget.memory import nf4_block
 from pennyweight.errors import InputError
 from pennyweight.model.device import Machine
 from pennyweight.model.matrices import linears
+from pennyweight.startup import import_bitsandbytes
 
 DEVICES = ("cpu", "cuda", "xpu")
 """Kinds of devices that bitsandbytes computes on."""
@@ -42,28 +40,6 @@ def bitsandbytes_for(what: str, device: torch.device) -> Any:
     if library is None:
         raise InputError(f"{what}: needs bitsandbytes; install it with pip install 'pennyweight[4bit]'")
     return library
-
-
-def import_bitsandbytes() -> Any:
-    """The library bitsandbytes, none where it is not installed; PEFT imports it too, wherever it is.
-
-    On CPUs with AVX512-BF16 it would, while being imported, fetch compiled code from the Hub if a package named kernels
-    is installed, and complain if not. It does neither here: no code is run that was not installed.
-    """
-    if importlib.util.find_spec("bitsandbytes") is None:
-        return None
-    loud, modules = logging.getLogger("bitsandbytes"), cast(dict[str, Any], sys.modules)
-    level, known, kernels = loud.level, "kernels" in modules, modules.get("kernels")
-    loud.setLevel(logging.ERROR)
-    modules["kernels"] = None  # Python's own way to say that there is none
-    try:
-        return importlib.import_module("bitsandbytes")
-    finally:
-        loud.setLevel(level)
-        if known:
-            modules["kernels"] = kernels
-        else:
-            del modules["kernels"]
 
 
 class HalfEmbedding(nn.Embedding):

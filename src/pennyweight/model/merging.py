@@ -13,7 +13,6 @@ from torch import Tensor
 from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.budget.shapes import make_config
 from pennyweight.errors import InputError
-from pennyweight.model.four_bits import import_bitsandbytes
 from pennyweight.model.kinds import AdapterOptions, Place, pair_config
 
 Method = Literal["linear", "ties", "dare_linear", "dare_ties", "cat", "svd"]
@@ -115,7 +114,6 @@ def _placed(config: Mapping[str, Any], adapters: Sequence[Adapter]) -> Any:
     model.to_empty(device="cpu").requires_grad_(False)
     largest = max(matrix.rank for adapter in adapters for matrix in adapter.planned)
     placed = None
-    import_bitsandbytes()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
         for number, adapter in enumerate(adapters):
