@@ -185,7 +185,7 @@ def test_long_documents_on_a_few_newsgroups(minilm, real_data, tmp_path):
     classifier = Classifier.load(tmp_path / "out", device="cpu")
     tokens = classifier.tokenise(["the quay and the ship " * 200, "the quay"])
     assert tokens.windows().tolist() == [4, 1]
-    assert tokens.full_lengths[0] > 416
+    assert tokens.full_lengths[0] > 410
     assert set(classifier.predict(["the goalie left the ice"])) <= set(recipe.data.labels)
 
 
