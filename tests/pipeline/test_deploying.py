@@ -127,6 +127,9 @@ def test_the_flag_overrides(pennyweight, trained, averaged, tmp_path):
 
 def test_what_cannot_average_says_so():
     class Fixed(Predictor):
+        precision = "fp32"
+        computing = "on paper"
+
         def tokenise(self, texts):
             return texts
 
