@@ -24,7 +24,7 @@ demo: setup
 	@$(BIN)/pennyweight train quickstart --out demo/quickstart
 
 test: setup
-	$(BIN)/pytest -q
+	$(BIN)/pytest -q --numprocesses auto --dist loadfile
 
 check: setup
 	$(BIN)/ruff format --check .
