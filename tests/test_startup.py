@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from pennyweight.recipe_files import shipped_recipes
+from pennyweight.recipe_files import load_recipe, shipped_recipes
 from pennyweight.startup import uncollected
 
 HEAVY = ("torch", "transformers", "peft", "accelerate", "datasets", "numpy", "pyarrow", "scipy", "matplotlib")
@@ -52,8 +52,10 @@ for command in ("", "plan", "train", "evaluate", "predict", "recipes"):
 
 
 def test_planning_shipped_recipes_loads_nothing():
+    offline = [name for name in shipped_recipes() if load_recipe(name).data.labels != "auto" or name == "quickstart"]
+    assert len(offline) > 7
     code = f"""
-for name in {list(shipped_recipes())}:
+for name in {offline}:
     for options in ([], ["--json"], ["--backbone", "minilm"], ["--backbone", "roberta-large"]):
         code, out, err = run("plan", name, *options)
         assert out and code in (0, 1), err

@@ -214,7 +214,7 @@ def test_of_several_processes_the_first_computes_and_all_agree(stopped, has, mak
         accelerator=accelerator,
         network=SimpleNamespace(frozen_layers=1),
         files=None,
-        table=[1, 2],
+        table=SimpleNamespace(unrolled=lambda: [1, 2]),
         tokenizer=SimpleNamespace(pad_token_id=0),
         prefix=None,
     )
