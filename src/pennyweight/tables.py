@@ -12,14 +12,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from pennyweight.evaluation.label_results import LabelMetrics, OneLabel
-
 if TYPE_CHECKING:
     from pennyweight.budget.plan import Plan, PlannedMatrix
     from pennyweight.cache import Cache, Usage
     from pennyweight.evaluation.agreement import Agreement
     from pennyweight.evaluation.groups import Groups
     from pennyweight.evaluation.judged import AnyMetrics
+    from pennyweight.evaluation.label_results import OneLabel
     from pennyweight.evaluation.metrics import ClassMetrics, Interval
     from pennyweight.manifest import Int8Record
     from pennyweight.pipeline.judging import Judgement
@@ -106,6 +105,8 @@ def _wide_console() -> Console:
 
 def _score_lines(metrics: AnyMetrics) -> list[str]:
     macro = f"macro F1 {_percent(metrics.macro_f1)}"
+    from pennyweight.evaluation.label_results import LabelMetrics  # numpy, which planning does without
+
     if isinstance(metrics, LabelMetrics):
         return [
             f"micro F1 {_percent(metrics.micro_f1)} · {macro} · ECE {metrics.ece:.4f}",
@@ -163,6 +164,8 @@ def training_summary(outcome: Outcome) -> None:
     console.print(f"trained {outcome.fitted.steps:,} steps in {outcome.fitted.seconds:.1f} s")
     metrics = judgement.metrics
     name, score = "accuracy", metrics.accuracy
+    from pennyweight.evaluation.label_results import LabelMetrics  # numpy, which planning does without
+
     if isinstance(metrics, LabelMetrics):
         name, score = "micro F1", metrics.micro_f1
     console.print(
