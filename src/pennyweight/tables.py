@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from pennyweight.evaluation.agreement import Agreement
     from pennyweight.evaluation.groups import Groups
     from pennyweight.evaluation.judged import AnyMetrics
-    from pennyweight.evaluation.label_results import OneLabel
     from pennyweight.evaluation.metrics import ClassMetrics, Interval
     from pennyweight.manifest import Int8Record
     from pennyweight.pipeline.judging import Judgement
@@ -118,6 +117,8 @@ def _score_lines(metrics: AnyMetrics) -> list[str]:
 
 def _class_table(metrics: AnyMetrics) -> Table:
     """One line per class, of several labels with the threshold of each; of very many classes the weakest."""
+    from pennyweight.evaluation.label_results import OneLabel
+
     first, extra = ("label", ("threshold",)) if metrics.several else ("class", ())
     table = Table()
     rows: list[ClassMetrics | OneLabel] = [*metrics.per_class]
