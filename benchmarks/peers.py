@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -52,6 +52,15 @@ EXPERT = Flags(
     attention="eager",
     frozen="bf16",
 )
+
+
+def on_this_machine(flags: Flags) -> Flags:
+    """The same without bf16 autocast where the machine has no instructions for it, as who uses it would say."""
+    from pennyweight.model.device import best_device, fast_bf16
+
+    if fast_bf16(best_device()):
+        return flags
+    return replace(flags, arguments={key: value for key, value in flags.arguments.items() if key != "bf16"})
 
 
 class TrainerLearner:

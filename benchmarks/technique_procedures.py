@@ -98,7 +98,7 @@ def blended(method: Literal["linear", "ties", "dare_ties"]) -> Any:
 
     def procedure(_technique: Technique, items: Items, changes: Changes, data: Path) -> Arm:
         def arm(seed: int) -> Answer:
-            from pennyweight.pipeline.merging import Blend, merge_classifiers
+            from pennyweight.pipeline.combining.merging import Blend, merge_classifiers
 
             members = [trained(items, changes, data, seed=one) for one in (seed, seed + 10)]
             out = _emptied(runs_of(NAME) / f"merged-{method}-{items.name}-{items.limit}-{seed}")
@@ -114,7 +114,7 @@ def _ensemble(
     items: Items, changes: Changes, data: Path, *, method: Literal["mean", "weighted", "stacked"], seed: int
 ) -> tuple[Path, float, int]:
     """Folder, seconds and trainable parameters of three seeds together."""
-    from pennyweight.pipeline.combining import make_ensemble
+    from pennyweight.pipeline.combining.ensembling import make_ensemble
 
     members = [trained(items, changes, data, seed=10 * one + seed) for one in range(3)]
     held_out = None if method == "mean" else str(part(data, "held-out", first=60_000, count=1_000))

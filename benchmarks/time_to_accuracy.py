@@ -57,10 +57,10 @@ RATIOS = (
     ("upper_half", "tuned"),
 )
 GRIDS: Mapping[str, tuple[tuple[float, ...], tuple[int, ...]]] = {
-    "dropout": ((1e-3, 2e-3, 4e-3), (1, 2)),
-    "pennyweight": ((1e-3, 2e-3, 4e-3), (1, 2)),
-    "upper_half": ((1e-3, 2e-3, 4e-3), (1, 2)),
-    "full": ((1e-4, 2e-4), (1, 2)),
+    "dropout": ((2e-3, 4e-3), (2, 3)),
+    "pennyweight": ((2e-3, 4e-3), (2, 3)),
+    "upper_half": ((2e-3, 4e-3), (2, 3)),
+    "full": ((1e-4, 2e-4), (2,)),
 }
 
 

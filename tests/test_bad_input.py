@@ -226,7 +226,7 @@ def test_predicting(refused, pennyweight, trained, small_csv, tmp_path):
     assert "'colour=hue' is no column" in refused(*base, out, "--columns", "colour=hue")
     assert "given twice" in refused(*base, out, "--columns", "a=row,a=label")
     assert "the source has no column 'id'; it has: text, label" in refused(*base, out, "--columns", "column:id")
-    assert "say stop or skip" in refused(*base, out, "--on-bad-row", "ignore")
+    assert "'ignore' is not one of 'stop', 'skip'" in refused(*base, out, "--on-bad-row", "ignore")
     assert "no column 'body'" in refused(*base, out, "--text", "body")
     bad = csv_of(tmp_path, ("", "orchard"))
     assert "row 61: the text is empty" in refused("predict", trained, "--data", bad, "--out", out)

@@ -76,8 +76,12 @@ def test_choose(pennyweight, refused, trained, seeded, data):
     code, stdout, _ = pennyweight("choose", trained, seeded, *options, "--by", "weighted", "--weights", "clean=2")
     assert code == 0
     assert "has the best weighted accuracy" in " ".join(stdout.split())
-    assert "--by best" in refused("choose", trained, seeded, *options, "--by", "best")
-    assert "--metric recall" in refused("choose", trained, seeded, *options, "--metric", "recall")
+    assert "'best' is not one of 'worst', 'mean', 'weighted'" in refused(
+        "choose", trained, seeded, *options, "--by", "best"
+    )
+    assert "'recall' is not one of 'accuracy', 'macro_f1'" in refused(
+        "choose", trained, seeded, *options, "--metric", "recall"
+    )
     assert "is no weight" in refused("choose", trained, seeded, *options, "--by", "weighted", "--weights", "clean")
     assert "one for each" in refused("choose", trained, seeded, *options, "--map", "none", "--map", "none")
     assert "--data is missing" in refused("choose", trained, seeded)

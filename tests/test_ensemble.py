@@ -18,8 +18,8 @@ from pennyweight.evaluation.metrics import log_softmax
 from pennyweight.evaluation.pooling import mixture
 from pennyweight.manifest import read_manifest
 from pennyweight.opening import load
-from pennyweight.pipeline.combining import make_ensemble
-from pennyweight.pipeline.teachers import _find
+from pennyweight.pipeline.combining.ensembling import make_ensemble
+from pennyweight.pipeline.stages.teachers import _find
 
 TEXTS = [text for text, _ in sentences(40, seed=9)]
 
@@ -144,9 +144,8 @@ def test_the_command_predicts_and_evaluates_an_ensemble(pennyweight, trained, ot
 
 def test_what_cannot_be_combined_is_refused(refused, trained, other, held_out, make_recipe, small_csv, tmp_path):
     out = tmp_path / "out"
-    assert "--method average: say mean, weighted, stacked" in refused(
-        "ensemble", trained, "--out", out, "--method", "average"
-    )
+    line = refused("ensemble", trained, "--out", out, "--method", "average")
+    assert "'--method'" in line and "'average' is not one of 'mean', 'weighted', 'stacked'" in line
     assert "give --data" in refused("ensemble", trained, other, "--out", out, "--method", "weighted")
     assert "no such classifier folder" in refused("ensemble", trained, tmp_path / "none", "--out", out)
     assert "not empty" in refused("ensemble", trained, other, "--out", trained)

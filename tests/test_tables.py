@@ -7,8 +7,8 @@ import pytest
 
 from pennyweight.evaluation.groups import GroupMetrics, Groups
 from pennyweight.evaluation.metrics import Metrics, StreamingMetrics, wilson
-from pennyweight.pipeline.judging import Judgement
-from pennyweight.tables import metrics_table
+from pennyweight.pipeline.judging.judgement import Judgement
+from pennyweight.tables.runs import metrics_table
 
 
 def judged(names: list[str], items: int = 400) -> Metrics:

@@ -105,7 +105,7 @@ def compare(
     Raises:
         InputError: what is given cannot be compared, or the data cannot be used.
     """
-    from pennyweight.pipeline.comparing import compare_sources
+    from pennyweight.pipeline.judging.comparing import compare_sources
 
     return compare_sources(
         classifiers,
@@ -141,11 +141,11 @@ def audit(
     Raises:
         InputError: the folder or the data cannot be used, or there is no such condition.
     """
-    from pennyweight.pipeline.auditing import audit_source
-    from pennyweight.pipeline.judging import schema_of_classifier
+    from pennyweight.pipeline.judging.auditing import audit_source
+    from pennyweight.pipeline.preparation import schema_of_card
 
     opened = _open(Path(classifier))
-    schema = schema_of_classifier(opened, text=_names(text), label=label, mapping=mapping)
+    schema = schema_of_card(opened.manifest, text=_names(text), label=label, mapping=mapping)
     return audit_source(opened, str(data), schema=schema, conditions=conditions, seed=seed)
 
 
@@ -173,7 +173,7 @@ def choose(
     Raises:
         InputError: what is given cannot be chosen from or by, or the data cannot be used.
     """
-    from pennyweight.pipeline.choosing import Rule, choose_classifier
+    from pennyweight.pipeline.judging.choosing import Rule, choose_classifier
 
     maps = {source: dict(one) for source, one in (mappings or {}).items()}
     return choose_classifier(

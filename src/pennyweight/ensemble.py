@@ -13,7 +13,7 @@ from pennyweight.classifier import Classifier, LoadPrecision
 from pennyweight.errors import InputError
 from pennyweight.evaluation.pooling import Stacking, mixture
 from pennyweight.manifest import require_unaltered
-from pennyweight.manifest_ensemble import STACKING, EnsembleManifest, member_folder, read_ensemble
+from pennyweight.manifest.ensemble import STACKING, EnsembleManifest, member_folder, read_ensemble
 from pennyweight.predictor import Predictor
 
 

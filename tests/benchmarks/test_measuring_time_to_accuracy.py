@@ -118,8 +118,9 @@ def test_every_contender_has_a_setting_a_runner_and_seeds():
 
 
 @pytest.mark.parametrize("contender", ["pennyweight", "upper_half", "tuned", "notebook", "full"])
-def test_contenders_stop_at_the_goal_or_at_their_last_step(data, contender, tiny_bert):
-    """Looks are `INTERVAL` steps apart, and one is at the end: 320 items are 10 steps of a pass."""
+def test_contenders_stop_at_the_goal_or_at_their_last_step(data, contender, tiny_bert, monkeypatch):
+    """Looks are `INTERVAL` steps apart, from half of the course on, and one is at the end: 320 items are 10 steps."""
+    monkeypatch.setattr(reaching, "INTERVAL", 8)
     setting = Setting(1e-3, 2)
     common = {"backbone": str(tiny_bert), "setting": setting, "test_items": 20}
     at_once = RUNNERS[contender](task(data, contender, goal=0.0, **common), 0.0)

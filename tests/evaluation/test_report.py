@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 import re
 import tomllib
 
@@ -15,7 +14,8 @@ from pennyweight.evaluation.decisions import Decision
 from pennyweight.evaluation.groups import GroupMetrics, Groups
 from pennyweight.evaluation.label_metrics import StreamingLabelMetrics
 from pennyweight.evaluation.metrics import StreamingMetrics, wilson
-from pennyweight.evaluation.report import Mistake, ReportContents, WorstMistakes, write_report
+from pennyweight.evaluation.mistakes import Mistake, WorstMistakes
+from pennyweight.evaluation.report import ReportContents, write_report
 
 HOSTILE = ["<script>alert(1)</script>", 'x" onload="alert(1)', "W" * 500, "\ud800\x00\u202e</style>", "كرة القدم", ""]
 PLAN = {
@@ -255,42 +255,6 @@ def test_a_folder_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "report").write_text("in the way")
     with pytest.raises(RunError, match=r"cannot write .*metrics.json"):
         write_report(tmp_path / "report", _full())
-
-
-def test_worst_mistakes_keeps_the_most_confident():
-    generator = random.Random(0)
-    offers = [
-        {
-            "row": row,
-            "text": f"text {row}",
-            "label": "a",
-            "predicted": generator.choice("ab"),
-            "confidence": generator.randrange(50) / 50,
-        }
-        for row in range(500)
-    ]
-    worst = WorstMistakes(capacity=20)
-    for one in offers:
-        worst.offer(**one)
-    wrong = [Mistake(**one) for one in offers if one["predicted"] != "a"]
-    assert worst.ranked() == sorted(wrong, key=lambda one: (-one.confidence, one.row))[:20]
-
-
-def test_worst_mistakes_do_not_depend_on_the_order():
-    offers = [{"row": row, "text": "", "label": "a", "predicted": "b", "confidence": row % 5 / 5} for row in range(60)]
-    forwards, backwards = WorstMistakes(7), WorstMistakes(7)
-    for one, other in zip(offers, reversed(offers), strict=True):
-        forwards.offer(**one)
-        backwards.offer(**other)
-    assert forwards.ranked() == backwards.ranked()
-
-
-def test_worst_mistakes_cut_long_texts_and_keep_none_where_none_fit():
-    worst, none = WorstMistakes(1), WorstMistakes(0)
-    for one in (worst, none):
-        one.offer(row=1, text="z" * 1_000_000, label="a", predicted="b", confidence=0.5)
-    assert [len(one.text) for one in worst.ranked()] == [402]
-    assert none.ranked() == []
 
 
 def _several_labels(tmp_path, **changes):

@@ -14,7 +14,7 @@ from pennyweight.classifier import Classifier
 from pennyweight.data.augmentation import Augmenter
 from pennyweight.errors import InputError
 from pennyweight.evaluation.calibration import fit_temperature
-from pennyweight.pipeline.judging import evaluate_source
+from pennyweight.pipeline.judging.judgement import evaluate_source
 from pennyweight.pipeline.preparation import collect
 from pennyweight.predictor import Predictor
 

@@ -12,8 +12,8 @@ from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.data.filtering import Dropped
 from pennyweight.errors import InputError
-from pennyweight.pipeline.filtering import filter_items, say_dropped
 from pennyweight.pipeline.preparation import collect
+from pennyweight.pipeline.stages.filtering import filter_items, say_dropped
 
 
 def words(text: str) -> int:

@@ -13,7 +13,7 @@ from tiny import sentences
 
 from pennyweight.classifier import Classifier
 from pennyweight.opening import load
-from pennyweight.pipeline.combining import make_ensemble
+from pennyweight.pipeline.combining.ensembling import make_ensemble
 
 pytest.importorskip("bitsandbytes")
 TEXTS = [text for text, _ in sentences(40, seed=9)]

@@ -19,9 +19,9 @@ from pennyweight.classifier import Classifier
 from pennyweight.model.backbone import find_backbone, load_tokenizer
 from pennyweight.model.device import choose_machine
 from pennyweight.model.network import build_network
-from pennyweight.pipeline.judging import judge, schema_of_classifier
+from pennyweight.pipeline.judging.judgement import judge
 from pennyweight.pipeline.planning import plan_architecture, plan_recipe
-from pennyweight.pipeline.preparation import stream_source
+from pennyweight.pipeline.preparation import schema_of_card, stream_source
 from pennyweight.pipeline.unpacking import adapters_of, head_of
 from pennyweight.recipe_files import load_recipe, shipped_recipes
 
@@ -146,7 +146,7 @@ def test_ag_news_on_a_sliver_of_real_news(minilm, real_data, tmp_path):
     outcome = train_quietly(changed(load_recipe("ag-news"), sections), tmp_path / "out")
     assert outcome.plan.trainable <= 1_000_000
     classifier = Classifier.load(tmp_path / "out", device="cpu")
-    examples = islice(stream_source(test, schema_of_classifier(classifier)), 200)
+    examples = islice(stream_source(test, schema_of_card(classifier.manifest)), 200)
     judgement = judge(classifier, examples, what="test", folder=None, resamples=100)
     assert judgement.metrics.accuracy.value > 0.75
 

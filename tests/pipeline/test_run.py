@@ -13,7 +13,7 @@ from pennyweight.errors import BudgetError, InputError, RunError
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline import workbench
-from pennyweight.pipeline.judging import evaluate_source
+from pennyweight.pipeline.judging.judgement import evaluate_source
 from pennyweight.pipeline.preparation import collect
 
 

@@ -19,7 +19,7 @@ from pennyweight.errors import Interrupted
 from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.decisions import Decision, tune_thresholds
 from pennyweight.evaluation.label_results import LabelMetrics
-from pennyweight.pipeline.judging import evaluate_source
+from pennyweight.pipeline.judging.judgement import evaluate_source
 from pennyweight.pipeline.preparation import collect
 from pennyweight.pipeline.run import train_recipe
 

@@ -12,7 +12,7 @@ from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.evaluation.significance import over_seeds
 from pennyweight.pipeline import seeds as seeds_module
-from pennyweight.pipeline.contenders import Recorded
+from pennyweight.pipeline.judging.contenders import Recorded
 from pennyweight.pipeline.seed_folders import seed_folders
 from pennyweight.pipeline.seeds import train_seeds
 from pennyweight.recipe_files import build_recipe

@@ -10,6 +10,7 @@ import traceback
 from typing import NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from pennyweight.cli.adopting import adopt, fold
 from pennyweight.cli.allotting import allot
@@ -24,7 +25,6 @@ from pennyweight.errors import PennyweightError
 app = typer.Typer(
     help="Plan, train, judge and use text classifiers that weigh what you say they may weigh.",
     epilog="--debug anywhere shows a traceback with an error.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -34,7 +34,7 @@ _JUDGING = (evaluate, compare, audit, choose, quantise)
 for _command in (*_MAKING, *_JUDGING, predict, recipes):
     app.command()(_command)
 
-_cache = typer.Typer(help="Show or clear what is kept on disk to save time.", no_args_is_help=True)
+_cache = typer.Typer(help="Show or clear what is kept on disk to save time.")
 _cache.command("list")(cache_list)
 _cache.command("clear")(cache_clear)
 app.add_typer(_cache, name="cache")
@@ -45,7 +45,9 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        app([one for one in given if one != "--debug"])
+        sys.exit(app([one for one in given if one != "--debug"] or ["--help"], standalone_mode=False))
+    except TyperException as error:
+        _fail(f"{error.format_message().rstrip('.')}; --help says what can be given", 2, debug=debug)
     except PennyweightError as error:
         _fail(str(error), error.exit_code, debug=debug)
     except (OSError, MemoryError) as error:

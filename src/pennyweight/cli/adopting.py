@@ -33,9 +33,9 @@ def adopt(  # noqa: PLR0913, PLR0917 - one for each flag
     from pennyweight.startup import load_libraries
 
     load_libraries()
-    from pennyweight.pipeline.adopting import adopt, describe_adapter
-    from pennyweight.pipeline.published import require_labels
-    from pennyweight.tables import plan_table
+    from pennyweight.pipeline.combining.adopting import adopt, describe_adapter
+    from pennyweight.pipeline.combining.published import require_labels
+    from pennyweight.tables.runs import plan_table
 
     names = listed(labels)
     if dry_run or out is None or names is None:
@@ -71,7 +71,7 @@ def fold(
 
     read_manifest(classifier)
     load_libraries()
-    from pennyweight.pipeline.exporting import export_folded
+    from pennyweight.pipeline.combining.exporting import export_folded
 
     exported = export_folded(classifier, out, backbone=backbone)
     if as_json:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
-from pennyweight.cli.flags import AsJson, BackboneName, BadRow, LabelColumn, TextColumns, bad_row, listed
+from pennyweight.cli.flags import AsJson, BackboneName, BadRow, LabelColumn, TextColumns, listed
 from pennyweight.cli.printing import print_json
 from pennyweight.errors import InputError
-
-if TYPE_CHECKING:
-    from pennyweight.manifest_ensemble import Method
 
 Folders = Annotated[list[Path], typer.Argument(metavar="CLASSIFIER...", help="Classifier folders.")]
 
@@ -21,7 +18,7 @@ def ensemble(  # noqa: PLR0913, PLR0917 - one for each flag
     classifiers: Folders,
     out: Annotated[Path, typer.Option("--out", help="New folder for the ensemble.")],
     method: Annotated[
-        str, typer.Option("--method", metavar="mean|weighted|stacked", help="How the members are combined.")
+        Literal["mean", "weighted", "stacked"], typer.Option("--method", help="How the members are combined.")
     ] = "mean",
     data: Annotated[
         str | None, typer.Option("--data", help="Labelled items, new to all members, to fit the combination to.")
@@ -29,31 +26,24 @@ def ensemble(  # noqa: PLR0913, PLR0917 - one for each flag
     backbone: BackboneName = None,
     text: TextColumns = None,
     label: LabelColumn = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     as_json: AsJson = False,
 ) -> None:
     """Combine classifiers of the same labels into one folder that predicts as one classifier does."""
     from pennyweight.manifest import read_manifest
     from pennyweight.startup import load_libraries
 
-    chosen = _method(method)
     first = read_manifest(classifiers[0])
     load_libraries()
-    from pennyweight.data.examples import Schema
-    from pennyweight.pipeline.combining import make_ensemble
+    from pennyweight.pipeline.combining.ensembling import make_ensemble
+    from pennyweight.pipeline.preparation import schema_of_card
 
-    schema = Schema(
-        text=listed(text) or first.text.columns,
-        label=label or first.text.label_column,
-        labels=first.labels,
-        first_label=first.text.first_label,
-        on_bad_row=bad_row(on_bad_row),
-    )
-    done = make_ensemble(classifiers, out, method=chosen, data=data, schema=schema, backbone=backbone)
+    schema = schema_of_card(first, text=listed(text), label=label, on_bad_row=on_bad_row)
+    done = make_ensemble(classifiers, out, method=method, data=data, schema=schema, backbone=backbone)
     if as_json:
         print_json(done.as_dict())
     else:
-        from pennyweight.tables_combining import ensemble_summary
+        from pennyweight.tables.combining import ensemble_summary
 
         ensemble_summary(done)
 
@@ -62,8 +52,8 @@ def merge(  # noqa: PLR0913, PLR0917 - one for each flag
     classifiers: Folders,
     out: Annotated[Path, typer.Option("--out", help="New folder for the merged classifier, or for one for each task.")],
     method: Annotated[
-        str,
-        typer.Option("--method", metavar="linear|ties|dare_linear|dare_ties|cat|svd", help="How adapters are merged."),
+        Literal["linear", "ties", "dare_linear", "dare_ties", "cat", "svd"],
+        typer.Option("--method", help="How adapters are merged."),
     ] = "linear",
     weights: Annotated[
         str | None,
@@ -89,8 +79,8 @@ def merge(  # noqa: PLR0913, PLR0917 - one for each flag
         read_manifest(folder)
     sources = _one_for_each(data, count=len(classifiers))
     load_libraries()
-    from pennyweight.pipeline.merged import compare_merged
-    from pennyweight.pipeline.merging import blend_of, merge_classifiers
+    from pennyweight.pipeline.combining.merged import compare_merged
+    from pennyweight.pipeline.combining.merging import blend_of, merge_classifiers
 
     blend = blend_of(method, weights=_numbers(weights), density=density, rank=rank, seed=seed)
     written = merge_classifiers(classifiers, out, blend, backbone=backbone)
@@ -98,7 +88,7 @@ def merge(  # noqa: PLR0913, PLR0917 - one for each flag
     if as_json:
         print_json({"folders": [str(one) for one in written], "judged": [row.as_dict() for row in rows]})
     else:
-        from pennyweight.tables_combining import merge_summary
+        from pennyweight.tables.combining import merge_summary
 
         merge_summary(written, rows)
 
@@ -117,10 +107,3 @@ def _one_for_each(data: list[str] | None, *, count: int) -> list[str]:
     if data and len(data) not in (1, count):
         raise InputError(f"--data: {len(data)} are given for {count} classifiers; give one for each, or one for all")
     return (data or []) * count if data and len(data) == 1 else data or []
-
-
-def _method(word: str) -> Method:
-    known: dict[str, Method] = {"mean": "mean", "weighted": "weighted", "stacked": "stacked"}
-    if word not in known:
-        raise InputError(f"--method {word}: say {', '.join(known)}")
-    return known[word]

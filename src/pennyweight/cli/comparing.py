@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -17,16 +17,11 @@ from pennyweight.cli.flags import (
     Precision,
     Source,
     TextColumns,
-    bad_row,
     listed,
     mapping_of,
 )
 from pennyweight.cli.printing import opened, print_json
 from pennyweight.errors import InputError
-
-if TYPE_CHECKING:
-    from pennyweight.evaluation.choice import By
-    from pennyweight.evaluation.comparison import Metric
 
 PageFolder = Annotated[Path | None, typer.Option("--out", help="Folder for a page, its numbers and its plots.")]
 Conditions = Annotated[
@@ -55,12 +50,12 @@ def compare(  # noqa: PLR0913, PLR0917 - one for each flag
     text: TextColumns = None,
     label: LabelColumn = None,
     label_map: LabelMap = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Compare classifiers on the same items: accuracies, all differences, and which are more than chance."""
-    from pennyweight.pipeline.comparing import compare_sources
+    from pennyweight.pipeline.judging.comparing import compare_sources
 
     comparison = compare_sources(
         classifiers,
@@ -69,17 +64,17 @@ def compare(  # noqa: PLR0913, PLR0917 - one for each flag
         text=listed(text),
         label=label,
         mapping=mapping_of(label_map),
-        on_bad_row=bad_row(on_bad_row),
+        on_bad_row=on_bad_row,
     )
     page = None
     if out is not None:
-        from pennyweight.pipeline.judging_pages import write_comparison
+        from pennyweight.pipeline.judging.pages import write_comparison
 
         page = write_comparison(out, comparison)
     if as_json:
         print_json(comparison.as_dict())
     else:
-        from pennyweight.judging_tables import comparison_table
+        from pennyweight.tables.judging import comparison_table
 
         comparison_table(comparison, page)
 
@@ -94,29 +89,27 @@ def audit(  # noqa: PLR0913, PLR0917 - one for each flag
     text: TextColumns = None,
     label: LabelColumn = None,
     label_map: LabelMap = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Try a classifier on spoilt texts, and show by length and by class where it is weak."""
     mapping, chosen = mapping_of(label_map), _conditions(conditions)
     loaded = opened(classifier, backbone, precision)
-    from pennyweight.pipeline.auditing import audit_source
-    from pennyweight.pipeline.judging import schema_of_classifier
+    from pennyweight.pipeline.judging.auditing import audit_source
+    from pennyweight.pipeline.preparation import schema_of_card
 
-    schema = schema_of_classifier(
-        loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping
-    )
+    schema = schema_of_card(loaded.manifest, text=listed(text), label=label, on_bad_row=on_bad_row, mapping=mapping)
     found = audit_source(loaded, data, schema=schema, conditions=chosen, seed=seed)
     page = None
     if out is not None:
-        from pennyweight.pipeline.judging_pages import write_audit
+        from pennyweight.pipeline.judging.pages import write_audit
 
         page = write_audit(out, found)
     if as_json:
         print_json(found.as_dict())
     else:
-        from pennyweight.judging_tables import audit_table
+        from pennyweight.tables.judging import audit_table
 
         audit_table(found, page)
 
@@ -124,12 +117,14 @@ def audit(  # noqa: PLR0913, PLR0917 - one for each flag
 def choose(  # noqa: PLR0913, PLR0917 - one for each flag
     classifiers: Contenders,
     data: Annotated[list[str] | None, typer.Option("--data", help="Labelled data; several may be given.")] = None,
-    by: Annotated[str, typer.Option("--by", metavar="worst|mean|weighted", help="What makes the best one.")] = "worst",
+    by: Annotated[
+        Literal["worst", "mean", "weighted"], typer.Option("--by", help="What makes the best one.")
+    ] = "worst",
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="NAME=NUMBER,…", help="Of conditions and data sets; others: 1.")
     ] = None,
     metric: Annotated[
-        str, typer.Option("--metric", metavar="accuracy|macro_f1", help="What is measured in each of them.")
+        Literal["accuracy", "macro_f1"], typer.Option("--metric", help="What is measured in each of them.")
     ] = "accuracy",
     conditions: Conditions = None,
     seed: Draw = 0,
@@ -140,26 +135,26 @@ def choose(  # noqa: PLR0913, PLR0917 - one for each flag
         list[str] | None,
         typer.Option("--map", metavar="FILE.toml|THEIRS=OURS,…|none", help="As of evaluate; one for each --data."),
     ] = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     precision: Precision = None,
     as_json: AsJson = False,
 ) -> None:
     """Choose the classifier that is best in the worst case, or on the mean, over data sets and conditions."""
-    from pennyweight.pipeline.choosing import Columns, Rule, choose_classifier
+    from pennyweight.pipeline.judging.choosing import Columns, Rule, choose_classifier
 
     choice = choose_classifier(
         classifiers,
         _fields(data or [], label_map or []),
         opener=lambda folder: opened(folder, backbone, precision),
-        rule=Rule(_by(by), _metric(metric), _weights(weights)),
+        rule=Rule(by, metric, _weights(weights)),
         conditions=_conditions(conditions),
-        columns=Columns(listed(text), label, bad_row(on_bad_row)),
+        columns=Columns(listed(text), label, on_bad_row),
         seed=seed,
     )
     if as_json:
         print_json(choice.as_dict())
     else:
-        from pennyweight.judging_tables import choice_table
+        from pennyweight.tables.judging import choice_table
 
         choice_table(choice)
 
@@ -189,17 +184,3 @@ def _weights(text: str | None) -> dict[str, float] | None:
         if not (equals and name.strip()):
             raise InputError(f"--weights: {part.strip()!r} is no weight; write NAME=NUMBER,…")
     return found
-
-
-def _by(word: str) -> By:
-    known: dict[str, By] = {"worst": "worst", "mean": "mean", "weighted": "weighted"}
-    if word not in known:
-        raise InputError(f"--by {word}: say {', '.join(known)}")
-    return known[word]
-
-
-def _metric(word: str) -> Metric:
-    known: dict[str, Metric] = {"accuracy": "accuracy", "macro_f1": "macro_f1"}
-    if word not in known:
-        raise InputError(f"--metric {word}: say {', '.join(known)}")
-    return known[word]

@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
-
-from pennyweight.errors import InputError
-
-if TYPE_CHECKING:
-    from pennyweight.classifier import LoadPrecision
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A shipped recipe's name or a .toml file.")]
 Folder = Annotated[Path, typer.Argument(metavar="CLASSIFIER", help="A classifier folder.")]
@@ -24,9 +19,10 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object on s
 Source = Annotated[
     str, typer.Option("--data", help="starter, hub:<id>[:config], or a CSV, TSV, JSONL or Parquet file.")
 ]
-BadRow = Annotated[
-    str | None, typer.Option("--on-bad-row", metavar="stop|skip", help="At an empty text or a missing label.")
-]
+_ON_BAD_ROW = typer.Option("--on-bad-row", help="At an empty text or a missing label.")
+BadRow = Annotated[Literal["stop", "skip"], _ON_BAD_ROW]
+BadRowInstead = Annotated[Literal["stop", "skip"] | None, _ON_BAD_ROW]
+"""The same where a recipe says it, too."""
 TextColumns = Annotated[
     str | None, typer.Option("--text", metavar="COLUMN[,COLUMN]", help="Text column(s) of the data.")
 ]
@@ -41,15 +37,12 @@ GroupColumn = Annotated[
     str | None, typer.Option("--by", metavar="COLUMN", help="Also judge each value of this column by itself.")
 ]
 Precision = Annotated[
-    str | None,
+    Literal["auto", "fp32", "bf16", "int8", "nf4"] | None,
     typer.Option(
         "--precision",
-        metavar="auto|fp32|bf16|int8|nf4",
         help="Number format to compute in, instead of training's; int8 is for CPUs, nf4 saves memory.",
     ),
 ]
-
-
 Copies = Annotated[
     int | None,
     typer.Option("--copies", min=0, help="Average over so many altered copies of each text, instead of training's."),
@@ -89,24 +82,3 @@ def mapping_of(text: str | None) -> dict[str, str] | None:
     from pennyweight.data.mapping import read_label_map
 
     return read_label_map(text)
-
-
-def bad_row(word: str | None) -> Literal["stop", "skip"]:
-    """What --on-bad-row says; raises InputError where it says something else."""
-    if word not in (None, "stop", "skip"):
-        raise InputError(f"--on-bad-row {word}: say stop or skip")
-    return "skip" if word == "skip" else "stop"
-
-
-def precision_of(word: str | None) -> LoadPrecision | None:
-    """What --precision says; raises InputError where it says something else."""
-    known: dict[str, LoadPrecision] = {
-        "auto": "auto",
-        "fp32": "fp32",
-        "bf16": "bf16",
-        "int8": "int8",
-        "nf4": "nf4",
-    }
-    if word is not None and word not in known:
-        raise InputError(f"--precision {word}: say {', '.join(known)}")
-    return None if word is None else known[word]

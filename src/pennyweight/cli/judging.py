@@ -19,7 +19,6 @@ from pennyweight.cli.flags import (
     Precision,
     Source,
     TextColumns,
-    bad_row,
     listed,
     mapping_of,
 )
@@ -35,7 +34,7 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     label: LabelColumn = None,
     label_map: LabelMap = None,
     by: GroupColumn = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     precision: Precision = None,
     copies: Copies = None,
     as_json: AsJson = False,
@@ -43,17 +42,18 @@ def evaluate(  # noqa: PLR0913, PLR0917 - one for each flag
     """Judge a classifier on labelled data; in int8, beside what it is in its own number format."""
     mapping = mapping_of(label_map)
     loaded = opened(classifier, backbone, precision, copies=copies)
-    from pennyweight.pipeline.judging import evaluate_source, schema_of_classifier
+    from pennyweight.pipeline.judging.judgement import evaluate_source
+    from pennyweight.pipeline.preparation import schema_of_card
 
-    schema = schema_of_classifier(
-        loaded, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row), mapping=mapping, groups=by
+    schema = schema_of_card(
+        loaded.manifest, text=listed(text), label=label, on_bad_row=on_bad_row, mapping=mapping, groups=by
     )
     reference = opened(classifier, backbone, copies=copies) if precision == "int8" else None
     judgement = evaluate_source(loaded, data, out=out, schema=schema, reference=reference)
     if as_json:
         print_json(judgement.as_dict())
     else:
-        from pennyweight.tables import metrics_table
+        from pennyweight.tables.runs import metrics_table
 
         metrics_table(judgement)
 
@@ -64,19 +64,19 @@ def quantise(
     backbone: BackboneName = None,
     text: TextColumns = None,
     label: LabelColumn = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     as_json: AsJson = False,
 ) -> None:
     """Measure on labelled data what int8 costs a classifier, and keep the answer in its folder."""
     own = opened_classifier(classifier, backbone)
-    from pennyweight.pipeline.judging import schema_of_classifier
-    from pennyweight.pipeline.measuring import measure_int8
+    from pennyweight.pipeline.judging.measuring import measure_int8
+    from pennyweight.pipeline.preparation import schema_of_card
 
-    schema = schema_of_classifier(own, text=listed(text), label=label, on_bad_row=bad_row(on_bad_row))
+    schema = schema_of_card(own.manifest, text=listed(text), label=label, on_bad_row=on_bad_row)
     record = measure_int8(classifier, data, reference=own, backbone=backbone, schema=schema)
     if as_json:
         print_json({"folder": str(classifier), "int8": record.model_dump()})
     else:
-        from pennyweight.tables import int8_summary
+        from pennyweight.tables.runs import int8_summary
 
         int8_summary(classifier, record)

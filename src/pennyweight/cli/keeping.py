@@ -21,7 +21,7 @@ def cache_list(as_json: AsJson = False) -> None:
         kinds = {kind: used.as_dict() for kind, used in usage.items()}
         print_json({"folder": str(cache.folder), "limit": cache.limit, "kinds": kinds})
     else:
-        from pennyweight.tables import cache_table
+        from pennyweight.tables.runs import cache_table
 
         cache_table(cache, usage)
 
@@ -41,6 +41,6 @@ def cache_clear(
     if as_json:
         print_json({"folder": str(cache.folder), "freed": freed})
     else:
-        from pennyweight.tables import size_words
+        from pennyweight.tables.runs import size_words
 
         typer.echo(f"{size_words(freed)} freed: {cache.folder}")

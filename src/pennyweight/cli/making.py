@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pennyweight.cli.flags import AsJson, BackboneName, BadRow, BudgetSize, Changes, RecipeName, changes_of
+from pennyweight.cli.flags import AsJson, BackboneName, BadRowInstead, BudgetSize, Changes, RecipeName, changes_of
 from pennyweight.cli.printing import print_json
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def plan(
     if as_json:
         print_json(counted.as_dict())
     else:
-        from pennyweight.tables import plan_table
+        from pennyweight.tables.runs import plan_table
 
         plan_table(counted)
     counted.require_within_budget()
@@ -46,7 +46,7 @@ def train(  # noqa: PLR0913, PLR0917 - one for each flag
     seeds: Annotated[
         int | None, typer.Option("--seeds", help="Train so many times, with a seed of its own each, into --out/seed-N.")
     ] = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRowInstead = None,
     changes: Changes = None,
     as_json: AsJson = False,
 ) -> None:
@@ -70,7 +70,7 @@ def train(  # noqa: PLR0913, PLR0917 - one for each flag
     if as_json:
         print_json(outcome.as_dict())
     else:
-        from pennyweight.tables import training_summary
+        from pennyweight.tables.runs import training_summary
 
         training_summary(outcome)
 
@@ -84,7 +84,7 @@ def _train_seeds(recipe: Recipe, out: Path, seeds: int, *, resume: bool, as_json
     if as_json:
         print_json(outcome.as_dict())
     else:
-        from pennyweight.judging_tables import seeds_summary
+        from pennyweight.tables.judging import seeds_summary
 
         seeds_summary(outcome)
 

@@ -8,25 +8,24 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from pennyweight.cli.flags import precision_of
-
 if TYPE_CHECKING:
-    from pennyweight.classifier import Classifier
+    from pennyweight.classifier import Classifier, LoadPrecision
     from pennyweight.predictor import Predictor
 
 
-def opened(folder: Path, backbone: str | None, precision: str | None = None, *, copies: int | None = None) -> Predictor:
+def opened(
+    folder: Path, backbone: str | None, precision: LoadPrecision | None = None, *, copies: int | None = None
+) -> Predictor:
     """Open what predicts; a folder that does not is refused before the libraries that it takes are imported."""
     from pennyweight.manifest import kind_of, read_manifest
     from pennyweight.startup import load_libraries
 
-    chosen = precision_of(precision)
     measured = kind_of(folder) == "ensemble" or read_manifest(folder).int8 is not None
     load_libraries()
     from pennyweight.opening import load
 
-    loaded = load(folder, backbone=backbone, precision=chosen)
-    if chosen == "int8" and not measured:
+    loaded = load(folder, backbone=backbone, precision=precision)
+    if precision == "int8" and not measured:
         measure = f"pennyweight quantise {folder} --data LABELLED"
         typer.echo(f"what int8 costs this classifier was never measured; `{measure}` does so", err=True)
     return loaded if copies is None else loaded.with_copies(copies)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pennyweight.cli.flags import BackboneName, BadRow, Copies, Folder, Precision, Source, TextColumns, bad_row, listed
+from pennyweight.cli.flags import BackboneName, BadRow, Copies, Folder, Precision, Source, TextColumns, listed
 from pennyweight.cli.printing import opened
 
 
@@ -24,7 +24,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     ] = None,
     backbone: BackboneName = None,
     text: TextColumns = None,
-    on_bad_row: BadRow = None,
+    on_bad_row: BadRow = "stop",
     precision: Precision = None,
     copies: Copies = None,
     resume: Annotated[
@@ -41,9 +41,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     check_format(out)
     chosen = parse_columns(columns) if columns else None
     loaded = opened(classifier, backbone, precision, copies=copies)
-    done = predict_source(
-        loaded, data, out, columns=chosen, text=listed(text), on_bad_row=bad_row(on_bad_row), resume=resume
-    )
+    done = predict_source(loaded, data, out, columns=chosen, text=listed(text), on_bad_row=on_bad_row, resume=resume)
     skipped = f", {done.skipped:,} skipped" if done.skipped else ""
     earlier = f", {done.resumed_after:,} of them before" if done.resumed_after else ""
     speed = f"{done.seconds:.1f} s, {done.rows_per_second:,.0f} rows/s"

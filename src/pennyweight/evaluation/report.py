@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,10 +19,10 @@ from pennyweight.evaluation.drawing import as_svg, short
 from pennyweight.evaluation.groups import Groups
 from pennyweight.evaluation.judged import AnyMetrics
 from pennyweight.evaluation.metrics import Metrics
+from pennyweight.evaluation.mistakes import Mistake, excerpt
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.files import write_bytes
 
-_LONGEST_TEXT = 400
 _LONGEST_NAME = 60
 _MOST_CONFUSIONS = 10
 _SMALL_TABLE = 12
@@ -35,43 +34,6 @@ _INSPECTED = (
     ("leaks", "leaked_rows", "have a text that occurs in the evaluation data"),
 )
 """Figures of an inspection: key, key of the first rows concerned, meaning."""
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """An item that was classified wrongly: its row in the evaluated data (from 1) and the probability it was given."""
-
-    row: int
-    text: str
-    label: str
-    predicted: str
-    confidence: float
-
-
-class WorstMistakes:
-    """Keeps the mistakes made with the greatest confidence, a bounded number of them, while items stream past."""
-
-    def __init__(self, capacity: int = 20) -> None:
-        """Keep at most ``capacity`` mistakes, their texts cut to what a report shows."""
-        self._capacity = capacity
-        self._heap: list[tuple[float, int, Mistake]] = []
-
-    def offer(self, *, row: int, text: str, label: str, predicted: str, confidence: float) -> None:
-        """Consider one item; where ``predicted`` equals ``label`` it is no mistake and passes by."""
-        if predicted == label or self._capacity < 1:
-            return
-        rank = (confidence, -row)
-        if len(self._heap) == self._capacity and rank <= self._heap[0][:2]:
-            return
-        entry = (*rank, Mistake(row, _excerpt(text), label, predicted, confidence))
-        if len(self._heap) == self._capacity:
-            heapq.heapreplace(self._heap, entry)
-        else:
-            heapq.heappush(self._heap, entry)
-
-    def ranked(self) -> list[Mistake]:
-        """The mistakes kept, the most confident first; equal confidences by row."""
-        return [mistake for *_, mistake in sorted(self._heap, key=lambda entry: (-entry[0], -entry[1]))]
 
 
 @dataclass(frozen=True)
@@ -163,7 +125,7 @@ def _render(contents: ReportContents, figures: Mapping[str, Figure]) -> str:
         confusions=_confusions(contents.metrics) if isinstance(contents.metrics, Metrics) else [],
         confusion_caption=plots.confusion_caption(len(contents.metrics.label_names)),
         groups=contents.groups,
-        mistakes=[(mistake, _excerpt(mistake.text)) for mistake in contents.mistakes],
+        mistakes=[(mistake, excerpt(mistake.text)) for mistake in contents.mistakes],
         plan=contents.plan,
         shares=_shares(contents.plan) if contents.plan else None,
         training=_training(contents.history),
@@ -284,7 +246,3 @@ def _bytes(number: int) -> str:
 
 def _flops(number: float) -> str:
     return f"{number / 1e6:,.1f}\u202fMFLOP"
-
-
-def _excerpt(text: str) -> str:
-    return text if len(text) <= _LONGEST_TEXT else text[:_LONGEST_TEXT].rstrip() + " …"

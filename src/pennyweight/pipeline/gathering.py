@@ -11,8 +11,8 @@ import numpy as np
 from pennyweight.data.examples import Example, Schema
 from pennyweight.data.inspection import find_leaks, first_occurrences
 from pennyweight.errors import InputError
-from pennyweight.pipeline.augmenting import augmenter_of
 from pennyweight.pipeline.preparation import Collected, cleaned_by, in_test, stream_source
+from pennyweight.pipeline.stages.augmenting import augmenter_of
 from pennyweight.recipe import Recipe
 
 

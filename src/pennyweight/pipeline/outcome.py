@@ -11,7 +11,7 @@ from pennyweight.evaluation.groups import Groups
 from pennyweight.evaluation.judged import read_metrics
 from pennyweight.manifest import read_manifest
 from pennyweight.pipeline.folder import close_run, require_same_recipe
-from pennyweight.pipeline.judging import Judgement
+from pennyweight.pipeline.judging.judgement import Judgement
 from pennyweight.recipe import Recipe
 from pennyweight.training.fit import Fitted
 

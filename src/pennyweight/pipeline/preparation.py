@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from pennyweight.data.label_sets import membership
 from pennyweight.data.mapping import mapped_rows, require_known
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
+from pennyweight.manifest import Card, require_one_class
 from pennyweight.recipe import Data, Recipe
 
 
@@ -238,3 +239,33 @@ def in_test(recipe: Recipe, cleaned: Sequence[str], labels: tuple[str, ...]) -> 
         return np.zeros(0, dtype=np.int64)
     examples = stream_source(recipe.data.test, schema_of(recipe.data, labels=labels))
     return find_leaks(cleaned, (cleaned_by(recipe, example.text) for example in examples))
+
+
+def schema_of_card(
+    manifest: Card,
+    *,
+    text: tuple[str, ...] | None = None,
+    label: str | None = None,
+    on_bad_row: Literal["stop", "skip"] = "stop",
+    mapping: Mapping[str, str] | None = None,
+    groups: str | None = None,
+) -> Schema:
+    """The columns and labels that a classifier was trained with, or others for other data; ``groups`` is one, too.
+
+    Raises:
+        InputError: a mapping, where texts have several labels.
+    """
+    record = manifest.text
+    if mapping is not None:
+        require_one_class(manifest, what="--map")
+    return Schema(
+        text=text or record.columns,
+        label=label or record.label_column,
+        labels=manifest.labels,
+        first_label=record.first_label,
+        on_bad_row=on_bad_row,
+        mapping=mapping,
+        several=manifest.problem == "multi-label",
+        separator=record.label_separator,
+        groups=groups,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,27 +18,29 @@ from pennyweight.classifier import Classifier, save_classifier
 from pennyweight.console import Speaker
 from pennyweight.data.batches import longest_whole
 from pennyweight.data.inspection import Inspection, inspect
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
-from pennyweight.manifest import read_manifest
+from pennyweight.manifest import Manifest, read_manifest
 from pennyweight.model.device import Machine, best_device
 from pennyweight.model.memory import weight_bytes
-from pennyweight.pipeline.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
-from pennyweight.pipeline.augmenting import add_copies, describe_copies
+from pennyweight.model.network import Network
 from pennyweight.pipeline.deploying import deploy
-from pennyweight.pipeline.doubting import doubt_labels
-from pennyweight.pipeline.filtering import filter_items, record_dropped, say_dropped
-from pennyweight.pipeline.fitting import train_network
 from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
 from pennyweight.pipeline.gathering import gather
-from pennyweight.pipeline.judging import judge_run, report_contents
+from pennyweight.pipeline.judging.judgement import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.prefixing import keep_prefix
-from pennyweight.pipeline.preparation import collect
-from pennyweight.pipeline.self_training import self_train
-from pennyweight.pipeline.teachers import Teacher, teachers_of
-from pennyweight.pipeline.teaching import teach
+from pennyweight.pipeline.preparation import Collected, collect
+from pennyweight.pipeline.stages.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
+from pennyweight.pipeline.stages.augmenting import add_copies, describe_copies
+from pennyweight.pipeline.stages.doubting import doubt_labels
+from pennyweight.pipeline.stages.filtering import filter_items, record_dropped, say_dropped
+from pennyweight.pipeline.stages.fitting import train_network
+from pennyweight.pipeline.stages.self_training import self_train
+from pennyweight.pipeline.stages.teachers import Teacher, teachers_of
+from pennyweight.pipeline.stages.teaching import teach
 from pennyweight.pipeline.unpacking import cutting_of, describe_run, draft_manifest
 from pennyweight.pipeline.workbench import Workbench, machine_for, set_up
 from pennyweight.recipe import Recipe
@@ -83,31 +85,31 @@ class Run:
             keep_prefix(bench, cache, self.speaker)
             self._record_prefix(kept=bench.prefix is not None)
             doubt_labels(bench, folder, self.speaker)
-            collected = replace(bench.collected, labels=collected.labels)
+            told = replace(bench.collected, labels=collected.labels)  # the report is about labels as they were given
             taught = teach(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
             rounds = self_train(bench, teachers, folder=folder, cache=cache, speaker=self.speaker)
             fitted = train_network(bench, folder, self.speaker)
             deployed = bench.deployed()
-            manifest = draft_manifest(
-                self.recipe,
-                bench.files,
-                plan=self.plan,
-                architecture=self.architecture,
-                labels=collected.label_names,
-                decision=bench.decision(deployed),
-                environment={
-                    **describe_run(
-                        fitted,
-                        self.machine,
-                        processes=self.accelerator.num_processes,
-                        weights=weight_bytes(bench.network),
-                    ),
-                    **({"teachers": taught} if taught else {}),
-                    **({"unlabelled": {**asdict(gathered), "rounds": rounds}} if gathered else {}),
-                },
-            )
-            bench.collected = collected
-            return self._finish(deploy(bench, manifest, deployed), bench, inspection, fitted)
+            learnt_with: dict[str, Any] = {
+                **({"teachers": taught} if taught else {}),
+                **({"unlabelled": {**asdict(gathered), "rounds": rounds}} if gathered else {}),
+            }
+            manifest = self._draft(bench, bench.decision(deployed), fitted, learnt_with)
+            return self._finish(deploy(bench, manifest, deployed), bench.network, told, inspection, fitted)
+
+    def _draft(self, bench: Workbench, decision: Decision, fitted: Fitted, learnt_with: Mapping[str, Any]) -> Manifest:
+        """The manifest of what was trained, its metrics still missing."""
+        weights = weight_bytes(bench.network)
+        run = describe_run(fitted, self.machine, processes=self.accelerator.num_processes, weights=weights)
+        return draft_manifest(
+            self.recipe,
+            bench.files,
+            plan=self.plan,
+            architecture=self.architecture,
+            labels=bench.collected.label_names,
+            decision=decision,
+            environment={**run, **learnt_with},
+        )
 
     @contextlib.contextmanager
     def _folder_held(self, bench: Workbench, teachers: Sequence[Teacher]) -> Iterator[None]:
@@ -165,12 +167,14 @@ class Run:
         say_dropped(collected, self.speaker)
         return inspection
 
-    def _finish(self, classifier: Classifier, bench: Workbench, inspection: Inspection, fitted: Fitted) -> Outcome:
+    def _finish(
+        self, classifier: Classifier, network: Network, collected: Collected, inspection: Inspection, fitted: Fitted
+    ) -> Outcome:
         """Judge and save; only the first process writes, the others wait."""
         report = self.out / "report"
         judgement = None
         if self.accelerator.is_main_process:
-            judgement = judge_run(classifier, self.recipe, bench.collected, report)
+            judgement = judge_run(classifier, self.recipe, collected, report)
             metrics = judgement.as_dict()
             manifest = classifier.manifest.model_copy(update={"metrics": metrics})
             log = (self.out / TRAINING / LOG).read_bytes()
@@ -182,13 +186,13 @@ class Run:
                 history=[json.loads(line) for line in log.splitlines()],
                 data={
                     **inspection.as_dict(),
-                    **record_dropped(bench.collected, report),
-                    **describe_copies(bench.collected),
+                    **record_dropped(collected, report),
+                    **describe_copies(collected),
                 },
             )
             write_bytes(report / LOG, log)
             judgement = replace(judgement, report=write_report(report, contents))
-            save_classifier(self.out, bench.network, manifest)
+            save_classifier(self.out, network, manifest)
             close_run(self.out)
         self.accelerator.wait_for_everyone()
         return Outcome(self.out, self.plan, judgement, fitted)

@@ -17,7 +17,7 @@ from pennyweight.evaluation.joint import JointCounts
 from pennyweight.evaluation.significance import OverSeeds, over_seeds
 from pennyweight.files import write_json
 from pennyweight.manifest import read_manifest
-from pennyweight.pipeline.contenders import Recorded
+from pennyweight.pipeline.judging.contenders import Recorded
 from pennyweight.pipeline.outcome import Outcome
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.seed_folders import SEEDS, check_seeds_folder, folder_of

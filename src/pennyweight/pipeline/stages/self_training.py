@@ -1,0 +1,137 @@
+"""Self-training: texts without labels are labelled by networks trained so far, and join the training items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pennyweight.cache import Cache
+from pennyweight.console import Speaker
+from pennyweight.pipeline.folder import remove_stages
+from pennyweight.pipeline.keeping import read_arrays, write_arrays
+from pennyweight.pipeline.stages.fitting import train_network
+from pennyweight.pipeline.stages.teachers import Teacher
+from pennyweight.pipeline.stages.teaching import ask, softened, spread
+from pennyweight.pipeline.workbench import Workbench
+from pennyweight.training.distillation import SOFT_TARGETS, soft_targets
+from pennyweight.training.fit import CHECKPOINT, LOG
+from pennyweight.training.pseudo_labels import Choice, choose
+
+_ASKED = "teachers-unlabelled.safetensors"
+
+
+def self_train(
+    bench: Workbench, teachers: Sequence[Teacher], *, folder: Path, cache: Cache, speaker: Speaker
+) -> list[dict[str, Any]]:
+    """Have the texts without labels labelled, round by round; those that are believed become training items.
+
+    Args:
+        bench: the workbench; its items, extras and epochs are those of the union afterwards, its network as before.
+        teachers: who labels the texts, where the recipe has not networks of its own do it.
+        folder: where the labellers are trained, and what they said is kept until the run is done.
+        cache: where each teacher's logits are kept beyond that.
+        speaker: told of each round.
+
+    Returns:
+        For each round how many texts were chosen, in all and by class, and the class thresholds; empty where the
+        recipe names no such texts.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; going on begins with the labeller that was not done.
+        RunError: training diverged, or a file cannot be written or is damaged.
+    """
+    chosen = bench.recipe.unlabelled
+    if chosen.source is None:
+        return []
+    labelled, extras = bench.collected, bench.extras
+    records = []
+    for number in range(1, chosen.rounds + 1):
+        if chosen.labeller == "teachers":
+            path, items = folder / _ASKED, labelled.unlabelled
+            logits = ask(bench, teachers, items, path=path, cache=cache, speaker=speaker)
+            weights = bench.recipe.teachers.weights
+        else:
+            logits, weights = _opinions(bench, number, folder=folder, speaker=speaker), ()
+        shares = np.bincount(labelled.labels[labelled.training], minlength=len(labelled.label_names))
+        choice = choose(
+            softened(logits, weights),
+            confidence=chosen.confidence,
+            shares=shares / shares.sum() if chosen.alignment else None,
+        )
+        # Always from what was labelled at first: a text that is no longer believed leaves again.
+        bench.collected, bench.extras = labelled, extras
+        _join(bench, choice)
+        records.append(_record(number, choice, labelled.label_names))
+        counts = ", ".join(f"{name} {count:,}" for name, count in records[-1]["classes"].items())
+        speaker.say(
+            f"round {number}: {len(choice.chosen):,} of {len(labelled.unlabelled):,} texts get a label ({counts})"
+        )
+    return records
+
+
+def _opinions(bench: Workbench, number: int, *, folder: Path, speaker: Speaker) -> list[np.ndarray]:
+    """Logits of the texts without labels by each labeller of a round, from its file where it is done already."""
+    count = bench.recipe.unlabelled.labellers
+    opinions = []
+    for member in range(1, count + 1):
+        name = f"labeller-{number}-{member}"
+        path = folder / f"{name}.safetensors"
+        if not path.exists():
+            labeller = bench.anew(seed=_seed(bench.recipe.training.seed, number, member))
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            train_network(labeller, folder / name, speaker, what=f"round {number}, labeller {member} of {count}")
+            logits = labeller.logits(labeller.network, bench.collected.unlabelled)
+            bench.accelerator.free_memory()
+            if bench.accelerator.is_main_process:
+                write_arrays(path, {"logits": logits})
+            bench.accelerator.wait_for_everyone()
+        if bench.accelerator.is_main_process:
+            _remove(folder / name)
+        opinions.append(read_arrays(path)["logits"])
+    return opinions
+
+
+def _join(bench: Workbench, choice: Choice) -> None:
+    """Put the chosen texts among the training items of a workbench, whose items are the labelled ones alone."""
+    collected, chosen = bench.collected, bench.recipe.unlabelled
+    views = collected.views[choice.chosen]
+    labels = collected.labels.copy()
+    labels[views] = choice.labels
+    mixture = 1.0 if chosen.labels == "soft" else 0.0
+    own = soft_targets(choice.probabilities, mixture=mixture, temperature=1.0, weight=chosen.weight)
+    extras = spread(own, views, count=len(labels))
+    if SOFT_TARGETS in bench.extras:
+        for name, rows in bench.extras.items():
+            extras[name][collected.training] = rows[collected.training]
+    bench.collected = replace(collected, labels=labels, training=np.concatenate([collected.training, views]))
+    bench.extras = extras
+    own_way = {"epochs": chosen.epochs, "learning_rate": chosen.learning_rate}
+    training = bench.recipe.training.model_copy(update={key: one for key, one in own_way.items() if one is not None})
+    bench.recipe = bench.recipe.model_copy(update={"training": training})
+
+
+def _record(number: int, choice: Choice, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "round": number,
+        "chosen": len(choice.chosen),
+        "classes": dict(zip(names, choice.counts().tolist(), strict=True)),
+        "thresholds": {name: round(float(one), 4) for name, one in zip(names, choice.thresholds, strict=True)},
+    }
+
+
+def _seed(own: int, number: int, member: int) -> int:
+    """A seed for each labeller: of no two runs, rounds or members the same but by chance."""
+    return int(np.random.default_rng([own, number, member]).integers(2**31))
+
+
+def _remove(folder: Path) -> None:
+    """What a labeller needed to be gone on with."""
+    remove_stages(folder)
+    for name in (CHECKPOINT, LOG):
+        (folder / name).unlink(missing_ok=True)
+    if folder.is_dir():
+        folder.rmdir()

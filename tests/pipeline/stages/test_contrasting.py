@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import signal
+
+import numpy as np
+import pytest
+import torch
+from conftest import train_quietly
+
+from pennyweight.classifier import Classifier
+from pennyweight.console import Speaker
+from pennyweight.errors import InputError, Interrupted
+from pennyweight.pipeline.run import train_recipe
+from pennyweight.pipeline.stages import contrasting
+
+WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
+STAGE = {"contrastive_epochs": 3, "contrastive_learning_rate": 1e-2}
+
+
+class Interrupting(Speaker):
+    """Stands for a person who stops a run in a stage, after a given step."""
+
+    def __init__(self, stage: str, step: int) -> None:
+        super().__init__(enabled=False)
+        self.stage, self.step = stage, step
+
+    def bar(self, what, total):
+        made = super().bar(what, total)
+
+        def update(done: int, note: str) -> None:
+            if (what, done) == (self.stage, self.step):
+                signal.raise_signal(signal.SIGTERM)
+
+        made.update = update
+        return made
+
+
+@pytest.fixture(scope="module")
+def recipe(make_recipe):
+    return make_recipe(objective=STAGE, training={"epochs": 1}, adapters={"dropout": 0.1})
+
+
+@pytest.fixture(scope="module")
+def contrasted(recipe, tmp_path_factory):
+    return train_quietly(recipe, tmp_path_factory.mktemp("contrasted") / "out").folder
+
+
+def weights_of(folder):
+    return [(folder / name).read_bytes() for name in WEIGHTS]
+
+
+def test_resumed_in_either_stage_it_is_the_same_classifier(recipe, contrasted, tmp_path):
+    out = tmp_path / "out"
+    for stage, step, total in (("contrasting", 2, 15), ("contrasting", 14, 15), ("training", 3, 5)):
+        with pytest.raises(Interrupted, match=f"stopped after step {step} of {total}.*--resume"):
+            train_recipe(recipe, out, resume=True, speaker=Interrupting(stage, step), cpu=True)
+    assert (out / "training" / "contrastive" / "checkpoint.safetensors").exists()
+    train_quietly(recipe, out, resume=True)
+    assert weights_of(out) == weights_of(contrasted)
+    assert not (out / "training").exists()
+
+
+def test_it_makes_a_difference_and_leaves_nothing_behind(recipe, contrasted, make_recipe, tmp_path):
+    without = recipe.model_copy(update={"objective": make_recipe().objective})
+    plain = train_quietly(without, tmp_path / "plain").folder
+    assert all(one != other for one, other in zip(weights_of(contrasted), weights_of(plain), strict=True))
+    assert not (contrasted / "training").exists()
+
+
+def test_the_stage_draws_classes_together_and_leaves_the_head_alone(make_recipe, tmp_path, monkeypatch):
+    """Looked at where the stage ends: before and after it, how alike texts are within classes and between them."""
+    seen = []
+
+    def look(bench):
+        network, items = bench.network.eval(), bench.collected.training
+        with torch.no_grad():
+            pooled = [
+                network.features(ids[None].ne(-1).long(), ids[None])
+                for ids in (
+                    torch.from_numpy(bench.table.ids[bench.table.offsets[i] : bench.table.offsets[i + 1]]).long()
+                    for i in items
+                )
+            ]
+        unit = torch.nn.functional.normalize(torch.cat(pooled), dim=1)
+        labels = bench.collected.labels[items]
+        same = labels[:, None] == labels[None, :]
+        alike = (unit @ unit.T).numpy()
+        off = ~np.eye(len(items), dtype=bool)
+        seen.append((alike[same & off].mean() - alike[~same].mean(), network.head.out.weight.detach().clone()))
+
+    stage = contrasting.contrast
+
+    def watched(bench, folder, speaker):
+        look(bench)
+        stage(bench, folder, speaker)
+        look(bench)
+
+    monkeypatch.setattr("pennyweight.pipeline.stages.fitting.contrast", watched)
+    train_quietly(make_recipe(objective={**STAGE, "contrastive_epochs": 10}, training={"epochs": 1}), tmp_path / "out")
+    (before, head_before), (after, head_after) = seen
+    assert after > before + 0.2
+    assert torch.equal(head_before, head_after)
+
+
+def test_several_processes_are_refused(make_recipe):
+    class Two:
+        num_processes = 2
+
+    class Bench:
+        recipe = make_recipe(objective=STAGE)
+        accelerator = Two()
+
+    with pytest.raises(InputError, match=r"objective\.contrastive_epochs .* one process"):
+        contrasting.contrast(Bench(), None, Speaker(enabled=False))
+
+
+def test_it_can_be_judged(contrasted):
+    assert set(Classifier.load(contrasted, device="cpu").predict(["A ship at the quay."])) <= {
+        "orchard",
+        "harbour",
+        "workshop",
+    }

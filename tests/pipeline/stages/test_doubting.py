@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import random
+import signal
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from conftest import train_quietly
+from tiny import LABELS, WORDS, sentences, write_csv
+
+from pennyweight.console import Speaker
+from pennyweight.errors import InputError, Interrupted, RunError
+from pennyweight.pipeline.run import train_recipe
+from pennyweight.pipeline.stages import doubting
+
+WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
+FILTER = {"label_noise": "drop", "label_noise_folds": 3, "label_noise_epochs": 8}
+WRONG = range(0, 150, 8)
+"""Every eighth item bears the label that follows its own."""
+
+
+def truths() -> list[tuple[str, str]]:
+    """150 distinct texts of words of their class alone, classes in turn."""
+    generator, made = random.Random(5), {}
+    while len(made) < 150:
+        label = LABELS[len(made) % 3]
+        made.setdefault(" ".join(generator.choices(WORDS[label].split(), k=6)), label)
+    return list(made.items())
+
+
+@pytest.fixture(scope="module")
+def mislabelled(tmp_path_factory):
+    rows = [
+        (text, LABELS[(LABELS.index(label) + 1) % 3] if index in WRONG else label)
+        for index, (text, label) in enumerate(truths())
+    ]
+    return write_csv(tmp_path_factory.mktemp("noise") / "mislabelled.csv", rows)
+
+
+@pytest.fixture(scope="module")
+def recipe_of(make_recipe, mislabelled):
+    """A function from changes to a recipe whose source has wrong labels."""
+
+    def make(**changes):
+        given = {
+            "data": {"source": str(mislabelled), "validation": 0.1},
+            "training": {"epochs": 1, "learning_rate": 1e-2},
+        }
+        return make_recipe(**{**given, "filter": FILTER, **changes})
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def filtered(recipe_of, tmp_path_factory):
+    return train_quietly(recipe_of(), tmp_path_factory.mktemp("filtered") / "out").folder
+
+
+def weights_of(folder):
+    return [(folder / name).read_bytes() for name in WEIGHTS]
+
+
+def test_what_is_dropped_is_mostly_wrong_and_listed_with_its_own_class(filtered):
+    lines = pq.read_table(filtered / "report" / "filtered.parquet").to_pylist()
+    wrong = [line for line in lines if line["row"] - 1 in WRONG]
+    assert len(wrong) >= 5
+    assert len(wrong) > 0.5 * len(lines)  # of all items 11 % are
+    assert {line["reason"] for line in lines} == {doubting.DOUBTFUL}
+    truth = dict(enumerate((label for _, label in truths()), start=1))
+    assert np.mean([line["found"] == truth[line["row"]] for line in wrong]) > 0.6
+    assert all(line["found"] != line["label"] and 0 < line["confidence"] <= 1 for line in lines)
+
+
+def test_the_network_begins_as_if_nothing_had_been_judged(recipe_of, filtered, tmp_path, monkeypatch):
+    """No doubt, by a threshold that nothing reaches: the classifier is the one that is trained without judging."""
+    never = recipe_of(filter={**FILTER, "label_noise_threshold": 0.999999})
+    judged = train_quietly(never, tmp_path / "judged").folder
+    plain = train_quietly(recipe_of(filter={"label_noise": "keep"}), tmp_path / "plain").folder
+    assert weights_of(judged) == weights_of(plain) != weights_of(filtered)
+
+
+class Interrupting(Speaker):
+    def __init__(self, stage: str, step: int) -> None:
+        super().__init__(enabled=False)
+        self.stage, self.step = stage, step
+
+    def bar(self, what, total):
+        made = super().bar(what, total)
+        made.update = lambda done, note: (
+            signal.raise_signal(signal.SIGTERM) if (what, done) == (self.stage, self.step) else None
+        )
+        return made
+
+
+def test_resumed_in_any_fold_or_after_it_is_the_same(recipe_of, filtered, tmp_path):
+    out = tmp_path / "out"
+    for stage, step in (("judging labels, fold 1 of 3", 5), ("judging labels, fold 3 of 3", 2), ("training", 1)):
+        with pytest.raises(Interrupted, match="--resume"):
+            train_recipe(recipe_of(), out, resume=True, speaker=Interrupting(stage, step), cpu=True)
+    kept = out / "training" / "out-of-fold"
+    assert [path.name for path in kept.iterdir()] == [doubting.LOGITS]
+    whole = (kept / doubting.LOGITS).read_bytes()
+    (kept / doubting.LOGITS).write_bytes(whole[:-9])
+    with pytest.raises(RunError, match="damaged"):
+        train_quietly(recipe_of(), out, resume=True)
+    (kept / doubting.LOGITS).write_bytes(whole)
+    train_quietly(recipe_of(), out, resume=True)
+    assert weights_of(out) == weights_of(filtered)
+    assert not (out / "training").exists()
+    tables = [pq.read_table(folder / "report" / "filtered.parquet").to_pylist() for folder in (out, filtered)]
+    assert tables[0] == tables[1]
+
+
+def test_copies_are_learnt_judged_and_dropped_with_their_item_and_classes_are_said(recipe_of, tmp_path, capsys):
+    folder = tmp_path / "out"
+    train_recipe(recipe_of(augmentation={"copies": 1}), folder, speaker=Speaker(), cpu=True)
+    rows = [line["row"] for line in pq.read_table(folder / "report" / "filtered.parquet").to_pylist()]
+    assert len(rows) == len(set(rows)) > 0
+    said = capsys.readouterr().err
+    assert f"training: {2 * (135 - len(rows))} items" in said
+    assert f"{len(rows)} of 135 training items are {doubting.DOUBTFUL}, left out (" in said
+    assert "orchard" in said.split(doubting.DOUBTFUL)[1]
+
+
+def test_a_class_with_fewer_items_than_folds_is_refused(recipe_of, tmp_path):
+    rows = [(text, label) for text, label in sentences(60) if label != "workshop"]
+    rows += [("A lathe and a vice.", "workshop"), ("A plank and a clamp.", "workshop")]
+    source = write_csv(tmp_path / "skewed.csv", rows)
+    with pytest.raises(InputError, match=r"class workshop has 2; set filter\.label_noise_folds to 2"):
+        train_quietly(recipe_of(data={"source": str(source), "validation": 0}), tmp_path / "out")
+
+
+def test_relearnt_items_stay_with_the_class_suggested(recipe_of, filtered, tmp_path):
+    folder = train_quietly(recipe_of(filter={**FILTER, "label_noise": "relabel"}), tmp_path / "out").folder
+    listed, dropped = (pq.read_table(one / "report" / "filtered.parquet").to_pylist() for one in (folder, filtered))
+    assert [{**line, "reason": ""} for line in listed] == [{**line, "reason": ""} for line in dropped]
+    assert {line["reason"] for line in listed} == {doubting.RELABELLED}
+    steps = [
+        sum('"event": "step"' in line for line in (one / "report" / "log.jsonl").read_text().splitlines())
+        for one in (folder, filtered)
+    ]
+    assert steps[0] >= steps[1]
+    assert weights_of(folder) != weights_of(filtered)

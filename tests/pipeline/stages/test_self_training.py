@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import json
+import signal
+
+import numpy as np
+import pytest
+from conftest import train_quietly
+from tiny import LABELS, sentences, write_csv
+
+from pennyweight.classifier import Classifier
+from pennyweight.console import Speaker
+from pennyweight.errors import InputError, Interrupted
+from pennyweight.pipeline import run as run_module
+from pennyweight.pipeline.run import train_recipe
+from pennyweight.pipeline.stages import self_training
+from pennyweight.pipeline.stages.teaching import softened
+
+WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
+
+
+def weights(folder) -> list[bytes]:
+    return [(folder / name).read_bytes() for name in WEIGHTS]
+
+
+@pytest.fixture(scope="module")
+def texts(tmp_path_factory):
+    """Sixty texts without labels."""
+    rows = [(text,) for text, _ in sentences(150)[90:]]
+    return str(write_csv(tmp_path_factory.mktemp("texts") / "texts.csv", rows, header=("text",)))
+
+
+@pytest.fixture
+def learnt(monkeypatch):
+    """What each training run of a recipe is fed with."""
+    seen, run = [], run_module.train_network
+
+    def watching(bench, folder, speaker, **options):
+        seen.append(bench.feeder())
+        return run(bench, folder, speaker, **options)
+
+    monkeypatch.setattr(run_module, "train_network", watching)
+    return seen
+
+
+def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, monkeypatch, tmp_path):
+    opinions = []
+
+    def watching(logits, weights):
+        opinions.append(logits)
+        return softened(logits, weights)
+
+    monkeypatch.setattr(self_training, "softened", watching)
+    unlabelled = {"source": texts, "rounds": 2, "labellers": 2, "epochs": 1, "weight": 0.5, "learning_rate": 2e-3}
+    outcome = train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out")
+    (feeder,) = learnt
+    assert (feeder.course.items, feeder.course.epochs) == (72 + 60, 1)
+    assert (feeder.extras["mixture"][:72] == 0).all()
+    assert (feeder.extras["weight"] == [1.0] * 72 + [0.5] * 60).all()
+    targets = feeder.extras["soft_targets"][72:]
+    assert targets.sum(axis=1) == pytest.approx(np.ones(60), abs=1e-6)
+    assert (feeder.labels[72:] == targets.argmax(axis=1)).all()
+    np.testing.assert_allclose(targets, softened(opinions[-1]), atol=1e-6)
+    assert [len(one) for one in opinions] == [2, 2]
+    assert len({logits.tobytes() for one in opinions for logits in one}) == 4
+    record = json.loads((outcome.folder / "classifier.json").read_text())["environment"]["unlabelled"]
+    assert record["texts"] == 60
+    assert [one["round"] for one in record["rounds"]] == [1, 2]
+    assert [sum(one["classes"].values()) for one in record["rounds"]] == [60, 60]
+    assert set(record["rounds"][0]["thresholds"]) == set(LABELS)
+    assert not (outcome.folder / "training").exists()
+    log = [json.loads(line) for line in (outcome.folder / "report" / "log.jsonl").read_text().splitlines()]
+    rates = [one["learning_rate"] for one in log if one["event"] == "step"]
+    assert len(rates) == 9
+    assert 1e-3 < max(rates) <= 2e-3
+    assert outcome.judgement.metrics.examples == 18
+    assert weights(outcome.folder) != weights(trained)
+
+
+def test_hard_labels_are_learnt_as_if_they_were_given(make_recipe, texts, learnt, tmp_path):
+    train_quietly(make_recipe(unlabelled={"source": texts, "labels": "hard"}), tmp_path / "out")
+    (feeder,) = learnt
+    assert (feeder.extras["mixture"] == 0).all()
+    assert feeder.labels.min() >= 0
+
+
+def test_only_what_is_believed_is_learnt(make_recipe, texts, learnt, monkeypatch, tmp_path):
+    """Thirty texts are surely of the first class, ten probably; twenty are probably of the second, none surely."""
+    opinions = np.repeat([[0.9, 0.05, 0.05], [0.6, 0.2, 0.2], [0.2, 0.6, 0.2]], [30, 10, 20], axis=0)
+    monkeypatch.setattr(self_training, "softened", lambda *_: opinions)
+    outcome = train_quietly(make_recipe(unlabelled={"source": texts, "confidence": 0.8}), tmp_path / "out")
+    (feeder,) = learnt
+    record = json.loads((outcome.folder / "classifier.json").read_text())["environment"]["unlabelled"]["rounds"][0]
+    assert record["classes"] == dict(zip(LABELS, (30, 20, 0), strict=True))
+    assert record["thresholds"] == dict(zip(LABELS, (0.8, 0.0, 0.0), strict=True))
+    assert feeder.course.items == 72 + record["chosen"] == 122
+    assert feeder.labels[72:].tolist() == [0] * 30 + [1] * 20
+    np.testing.assert_allclose(
+        feeder.extras["soft_targets"][72:], np.delete(opinions, range(30, 40), axis=0), rtol=1e-6
+    )
+
+
+def test_teachers_label_the_texts_where_they_are_to(make_recipe, texts, trained, learnt, tmp_path):
+    recipe = make_recipe(
+        teachers={"sources": [str(trained)], "mixture": 0.4}, unlabelled={"source": texts, "labeller": "teachers"}
+    )
+    train_quietly(recipe, tmp_path / "out")
+    (feeder,) = learnt
+    assert feeder.extras["mixture"] == pytest.approx([0.4] * 72 + [1.0] * 60)
+    assert feeder.extras["temperature"].tolist() == [2.0] * 72 + [1.0] * 60
+    logits = Classifier.load(trained, device="cpu").logits([text for text, _ in sentences(150)[90:]])
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(feeder.extras["soft_targets"][72:], expected, atol=1e-5)
+
+
+def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, learnt, tmp_path):
+    train_quietly(make_recipe(unlabelled={"source": texts, "alignment": True}), tmp_path / "out")
+    (feeder,) = learnt
+    shares = np.bincount(feeder.labels[:72], minlength=3) / 72
+    np.testing.assert_allclose(feeder.extras["soft_targets"][72:].mean(axis=0), shares, atol=1e-3)
+
+
+class Stopping(Speaker):
+    """Stands for a machine that is shut down while some training is at a given step."""
+
+    def __init__(self, what: str, step: int) -> None:
+        super().__init__(enabled=False)
+        self.what, self.step = what, step
+
+    def bar(self, what, total):
+        made = super().bar(what, total)
+
+        def update(done: int, note: str) -> None:
+            if what == self.what and done == self.step:
+                signal.raise_signal(signal.SIGTERM)
+
+        made.update = update
+        return made
+
+
+def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
+    recipe = make_recipe(unlabelled={"source": texts, "rounds": 2, "epochs": 1})
+    whole = train_quietly(recipe, tmp_path / "whole").folder
+    out = tmp_path / "out"
+    for what, step in (("round 1, labeller 1 of 1", 3), ("round 2, labeller 1 of 1", 5), ("training", 4)):
+        with pytest.raises(Interrupted, match=f"after step {step}"):
+            train_recipe(recipe, out, resume=True, speaker=Stopping(what, step), cpu=True)
+    assert len(list((out / "training").glob("labeller-*.safetensors"))) == 2
+    train_quietly(recipe, out, resume=True)
+    assert weights(out) == weights(whole)
+    assert not (out / "training").exists()
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"unlabelled": {"rounds": 2}}, "name them in unlabelled.source"),
+        ({"unlabelled": {"source": "x", "labeller": "teachers"}}, "name them in teachers.sources"),
+        (
+            {"unlabelled": {"source": "x", "labeller": "teachers", "rounds": 2}, "teachers": {"sources": "t"}},
+            "rounds and labellers have no meaning",
+        ),
+        ({"unlabelled": {"source": "x", "confidence": 1.0}}, "unlabelled.confidence = 1.0"),
+        ({"unlabelled": {"source": "x", "strength": 1.0}}, "unlabelled.strength = 1.0"),
+    ],
+)
+def test_sections_that_mean_nothing_are_refused(sections, message, make_recipe):
+    with pytest.raises(InputError, match=message):
+        make_recipe(**sections)
+
+
+def test_a_file_of_logits_cannot_label_texts(make_recipe, texts, tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = tmp_path / "logits.parquet"
+    pq.write_table(pa.table({"row": np.arange(1, 91), **{name: np.zeros(90) for name in LABELS}}), file)
+    recipe = make_recipe(teachers={"sources": [str(file)]}, unlabelled={"source": texts, "labeller": "teachers"})
+    with pytest.raises(InputError, match="holds logits of the training data alone"):
+        train_quietly(recipe, tmp_path / "out")
