@@ -123,6 +123,9 @@ class Filter(Section):
     label_noise_threshold: Probability | None = None
     """Probability from which on another class makes a label doubtful. None: for each class its mean probability among
     the items that bear its label."""
+    label_noise_shares: Literal["given", "even"] = "given"
+    """How frequent the classes truly are: as the labels have it, or all alike. `even` takes back the preference that
+    wrong labels have for some class: probabilities are shifted until their means are equal."""
 
     @model_validator(mode="after")
     def _some_length_is_left(self) -> Self:

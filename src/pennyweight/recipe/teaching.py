@@ -58,8 +58,10 @@ class Unlabelled(Section):
     """Source of the texts, as `data.source`, its columns `data.text`; labels in it are ignored. None: no such texts."""
     limit: Positive | None = None
     """Number of texts taken from the start of the source; none: all."""
-    labeller: Literal["self", "teachers"] = "self"
-    """Who labels the texts: networks trained as the recipe says on what is labelled, or `teachers.sources`."""
+    labeller: Literal["self", "mixture", "teachers"] = "self"
+    """Who labels the texts: networks trained as the recipe says on what is labelled; or in the first round a `mixture`
+    of Gaussians, one for each class, in what the frozen backbone makes of the texts (Nigam et al. 2000, Machine
+    Learning 39), which needs few labels and wants `alignment`; or `teachers.sources`."""
     rounds: Positive = 1
     """How often the texts are labelled; from the second time on by networks that have learnt from them too."""
     labellers: Positive = 1

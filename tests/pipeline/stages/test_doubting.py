@@ -10,6 +10,7 @@ from conftest import train_quietly
 from tiny import LABELS, WORDS, sentences, write_csv
 
 from pennyweight.console import Speaker
+from pennyweight.data.noise import find_doubts
 from pennyweight.errors import InputError, Interrupted, RunError
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import doubting
@@ -142,3 +143,22 @@ def test_relearnt_items_stay_with_the_class_suggested(recipe_of, filtered, tmp_p
     ]
     assert steps[0] >= steps[1]
     assert weights_of(folder) != weights_of(filtered)
+
+
+@pytest.mark.parametrize(("shares", "means"), [("given", [0.6, 0.3, 0.1]), ("even", [1 / 3] * 3)])
+def test_a_class_that_wrong_labels_prefer_loses_what_it_has_too_much(recipe_of, tmp_path, monkeypatch, shares, means):
+    """Networks that learnt from labels with a favourite are told that classes are equally frequent."""
+    judged = []
+
+    def watching(probabilities, labels, **options):
+        judged.append(probabilities)
+        return find_doubts(probabilities, labels, **options)
+
+    monkeypatch.setattr(doubting, "find_doubts", watching)
+    generator = np.random.default_rng(0)
+    monkeypatch.setattr(
+        doubting, "_out_of_fold", lambda bench, *_: generator.dirichlet([6, 3, 1], len(bench.collected.learnt))
+    )
+    train_quietly(recipe_of(filter={**FILTER, "label_noise_shares": shares}), tmp_path / "out")
+    assert judged[0].mean(axis=0) == pytest.approx(means, abs=0.05 if shares == "given" else 1e-3)
+    assert judged[0].sum(axis=1) == pytest.approx(np.ones(len(judged[0])))

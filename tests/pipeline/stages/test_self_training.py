@@ -15,6 +15,7 @@ from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import self_training
 from pennyweight.pipeline.stages.teaching import softened
+from pennyweight.training.mixture import mixture_logits
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 
@@ -111,6 +112,28 @@ def test_teachers_label_the_texts_where_they_are_to(make_recipe, texts, trained,
     logits = Classifier.load(trained, device="cpu").logits([text for text, _ in sentences(150)[90:]])
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose(feeder.extras["soft_targets"][72:], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_mixture_labels_the_texts_before_any_network_does(make_recipe, texts, learnt, monkeypatch, tmp_path, rounds):
+    given, trained = [], []
+
+    def watching(features, labelled, labels, **options):
+        given.append((features.shape, labelled.shape, labels, options["shares"]))
+        return mixture_logits(features, labelled, labels, **options)
+
+    monkeypatch.setattr(self_training, "mixture_logits", watching)
+    monkeypatch.setattr(self_training, "train_network", lambda *_, what, **__: trained.append(what))
+    recipe = make_recipe(unlabelled={"source": texts, "labeller": "mixture", "alignment": True, "rounds": rounds})
+    train_quietly(recipe, tmp_path / "out")
+    (feeder,) = learnt
+    ((of_texts, of_items, labels, shares),) = given
+    assert (of_texts[0], of_items[0], len(labels)) == (60, 72, 72)
+    assert of_texts[1] == of_items[1]
+    assert (labels == feeder.labels[:72]).all()
+    assert shares == pytest.approx(np.bincount(labels) / 72)
+    assert feeder.extras["soft_targets"][72:].sum(axis=1) == pytest.approx(np.ones(60), abs=1e-6)
+    assert trained == [f"round {number}, labeller 1 of 1" for number in range(2, rounds + 1)]
 
 
 def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, learnt, tmp_path):

@@ -21,6 +21,7 @@ from pennyweight.pipeline.keeping import read_arrays, write_arrays
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.checkpoints import Progress
+from pennyweight.training.pseudo_labels import aligned
 
 DOUBTFUL = "of doubtful label"
 RELABELLED = "of doubtful label, learnt as another class"
@@ -48,9 +49,11 @@ def doubt_labels(bench: Workbench, folder: Path, speaker: Speaker) -> None:
     items = collected.learnt
     labels = collected.labels[items]
     _require_enough(labels, collected.label_names, folds=settings.label_noise_folds)
-    doubts = find_doubts(
-        _out_of_fold(bench, folder / OUT_OF_FOLD, speaker), labels, threshold=settings.label_noise_threshold
-    )
+    probabilities = _out_of_fold(bench, folder / OUT_OF_FOLD, speaker)
+    if settings.label_noise_shares == "even":
+        there = np.bincount(labels, minlength=len(collected.label_names)) > 0
+        probabilities = aligned(probabilities, there / there.sum())
+    doubts = find_doubts(probabilities, labels, threshold=settings.label_noise_threshold)
     names = tuple(collected.label_names[label] for label in doubts.suggested.tolist())
     found = Dropped(items[doubts.items], DOUBTFUL, found=names, confidence=tuple(doubts.confidence.tolist()))
     if settings.label_noise == "drop":
