@@ -21,7 +21,7 @@ def test_every_shipped_recipe_is_valid():
     """Found by a recursive glob whose count is asserted, so that none is passed over."""
     root = Path(str(resources.files("pennyweight")))
     found = sorted(root.rglob("*.toml"))
-    own = {"quickstart", "ag-news", "emotions", "few-labels", "intents", "long-documents"}
+    own = {"quickstart", "ag-news", "emotions", "few-labels", "intents", "long-documents", "noisy-labels"}
     assert len(found) == len(own) + len(SYSTEMS)
     assert {path.stem for path in found} == {*own, *SYSTEMS} == set(shipped_recipes())
     for path in found:
