@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import data_folder, keep, layers_of, runs_of, surroundings, tell
+from benchmarks.harness import RESULTS, data_folder, keep, layers_of, runs_of, surroundings, tell
 from benchmarks.items import LABELS, agnews_file
 from benchmarks.paired import compared
 
@@ -65,7 +65,17 @@ ROWS = {
         seeds=10,
         recipe="few-labels",
         base={"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}},
-        on={"unlabelled": {"alignment": True, "rounds": 2, "epochs": 1, "learning_rate": 1e-3, "strength": 0.0}},
+        on={
+            "objective": {"contrastive_epochs": 0},
+            "head": {"start": "random"},
+            "unlabelled": {
+                "labeller": "mixture",
+                "alignment": True,
+                "epochs": 1,
+                "learning_rate": 1e-3,
+                "strength": 0.0,
+            },
+        },
         texts=8000,
     ),
 }
@@ -79,13 +89,14 @@ def main() -> None:
     parser.add_argument("--only", choices=list(ROWS), action="append", help="this row; none given: all")
     options = parser.parse_args()
     data = data_folder()
-    found = {}
+    path = RESULTS / f"{NAME}.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() and not options.quick else {}
     for name in options.only or ROWS:
         found[name] = measure(name, ROWS[name], data, quick=options.quick)
         tell(line(name, found[name]))
+        if not options.quick:
+            keep(NAME, {"benchmark": NAME, **surroundings(), "rows": found})
     content = {"benchmark": NAME, **surroundings(), "rows": found}
-    if not (options.quick or options.only):
-        keep(NAME, content)
     print(json.dumps(content) if options.json else "\n".join(line(name, one) for name, one in found.items()))
 
 

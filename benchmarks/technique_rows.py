@@ -50,6 +50,9 @@ def _texts() -> list[Technique]:
     def copies(*operations: str) -> Changes:
         return {"augmentation": {"copies": 1, "operations": list(operations)}}
 
+    relearnt: Changes = {
+        "filter": {"label_noise": "relabel", "label_noise_shares": "even", "label_noise_threshold": 0.5}
+    }
     room = "Texts"
     return [
         _row(room, "HTML removed", cleaned("html")),
@@ -62,6 +65,7 @@ def _texts() -> list[Technique]:
         _row(room, "repeats filtered", {"filter": {"repeats": "drop"}}),
         _row(room, "other languages filtered", {"filter": {"languages": ["en"]}}),
         _row(room, "label noise filtered", {"filter": {"label_noise": "drop"}}, items=NOISY),
+        _row(room, "label noise relearnt, shares even", relearnt, items=NOISY),
         _row(room, "EDA, all four", copies("synonyms", "insert", "swap", "delete"), items=FEWER),
         *(_row(room, f"EDA, {one}", copies(one), items=FEWER) for one in ("synonyms", "insert", "swap", "delete")),
         _row(room, "copies that balance classes", {"augmentation": {"balance": True}}, items=SKEWED),
