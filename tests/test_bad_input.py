@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -241,3 +242,47 @@ def test_evaluating_with_a_label_the_classifier_does_not_know(refused, trained, 
     assert "row 61: label 'pond' is none of the known ones" in refused("evaluate", trained, "--data", bad)
     refused("evaluate", trained, "--data", bad, "--out", tmp_path / "report")
     assert not [path for path in (tmp_path / "report").rglob("*") if path.is_file()]
+
+
+def test_predicting_a_file_into_itself_is_refused(refused, trained, small_csv, tmp_path):
+    source = Path(shutil.copy(small_csv, tmp_path / "own.csv"))
+    before = source.read_bytes()
+    for out in (source, tmp_path / "x" / ".." / "own.csv"):
+        (tmp_path / "x").mkdir(exist_ok=True)
+        assert "is the data itself" in refused("predict", trained, "--data", source, "--out", out)
+    assert source.read_bytes() == before
+
+
+def test_a_file_name_that_is_no_unicode(refused, trained, tmp_path):
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/x\xff.csv")
+    line = refused("evaluate", trained, "--data", odd)
+    assert "the file's name is not UTF-8" in line
+    line.encode()
+
+
+def test_an_empty_word_is_not_a_word_left_out(refused, trained, small_csv, tmp_path):
+    base = ("predict", trained, "--data", small_csv, "--out", tmp_path / "p.csv")
+    assert "'' is no column" in refused(*base, "--columns", "")
+    assert "no column ''" in refused(*base, "--text", "")
+
+
+def test_what_is_typed_wrongly_is_one_line(refused, trained, small_csv):
+    for words, arguments in {
+        "No such option: --colour": ("evaluate", trained, "--colour"),
+        "Missing argument 'CLASSIFIER'": ("evaluate",),
+        "No such command 'evluate'": ("evluate",),
+        "'fp12' is not one of 'auto'": ("evaluate", trained, "--data", small_csv, "--precision", "fp12"),
+    }.items():
+        line = refused(*arguments)
+        assert words in line
+        assert "Value error" not in line
+        assert line.endswith("--help says what can be given")
+
+
+def test_a_folder_that_cannot_be_written_to_is_refused_before_anything_is_done(
+    refused, trained, small_recipe, small_csv, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode != os.W_OK)
+    assert "cannot be written to" in refused("train", small_recipe, "--out", tmp_path / "new" / "out")
+    assert not (tmp_path / "new").exists()
+    assert "the answer could not be kept" in refused("quantise", trained, "--data", small_csv)

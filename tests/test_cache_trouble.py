@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from pennyweight.cache import Cache
 from pennyweight.cache_entry import HEADER_SIZE, stored_files, temporary_path
@@ -135,3 +136,16 @@ def test_what_is_being_written_counts_and_what_was_abandoned_goes(cache):
     assert [one.key for one in cache.entries()] == [key_of("b"), key_of("c")]
     assert cache.clear() == 3000
     assert not current.exists()
+
+
+def test_who_never_gets_the_lock_waits_for_it_once(cache, monkeypatch):
+    asked, lock = [], Cache._lock
+    monkeypatch.setattr("pennyweight.cache._LOCK_SECONDS", 0.05)
+    monkeypatch.setattr(Cache, "_lock", lambda self: asked.append(1) or lock(self))
+    put(cache, "a")
+    with FileLock(cache.folder / "lock"):
+        asked.clear()
+        assert [cache.write("tokens", key_of(name), b"content") for name in ("b", "c", "d")] == [False] * 3
+    assert len(asked) == 1
+    assert "cannot be written" in cache.trouble
+    assert cache.read("tokens", key_of("a")) is not None

@@ -263,3 +263,10 @@ def test_class_weights_and_smoothing_go_with_several_labels():
     table = {"data": {"task": "multi-label"}, "objective": {"class_weights": "balanced"}}
     recipe = build_recipe({**table, "training": {"label_smoothing": 0.1, "metric": "micro_f1"}})
     assert recipe.evaluation.thresholds == "tuned"
+
+
+@pytest.mark.parametrize("name", shipped_recipes())
+def test_a_shipped_recipe_is_planned_without_its_data(name):
+    """Its labels are known, or its data come with the package."""
+    data = load_recipe(name).data
+    assert data.labels != "auto" or data.source == "starter"

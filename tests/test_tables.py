@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -45,3 +48,18 @@ def test_names_in_brackets_are_names_and_no_markup(capsys):
     out = capsys.readouterr().out
     for name in ("[bold]", "[/x]", "[red]lang", "[/b]"):
         assert name in out
+
+
+def test_paths_in_brackets_are_paths_and_no_markup(pennyweight, trained, small_csv, tmp_path):
+    source = Path(shutil.copy(small_csv, tmp_path / "m[ox].csv"))
+    folder = tmp_path / "rep[v2]"
+    code, stdout, stderr = pennyweight("evaluate", trained, "--data", source, "--out", folder)
+    assert code == 0, stderr
+    assert f"report: {folder}/report.html" in stdout
+    assert f"on {source}, " in stdout
+    hostile = tmp_path / "m[" / "x].csv"
+    hostile.parent.mkdir()
+    shutil.copy(small_csv, hostile)
+    code, stdout, _ = pennyweight("evaluate", trained, "--data", hostile)
+    assert code == 0
+    assert str(hostile) in stdout

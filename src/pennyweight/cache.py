@@ -83,6 +83,7 @@ class Cache:
         self.folder = folder
         self.limit = limit
         self.trouble: str | None = None
+        self._stuck = False
         """Why the cache could not be used, at the first time that it could not: one line."""
 
     def read(self, kind: str, key: str) -> Entry | None:
@@ -116,7 +117,7 @@ class Cache:
             Whether it was kept. Where not, `trouble` says why, unless the cache is off.
         """
         path = entry_path(self.folder, kind, key)
-        if not self.limit:
+        if not self.limit or self._stuck:
             return False
         pieces = payload_pieces(payload)
         temporary = temporary_path(path)
@@ -130,6 +131,7 @@ class Cache:
             with self._lock():  # whoever counts meanwhile might see neither of the names
                 os.replace(temporary, path)
         except (OSError, NotImplementedError) as error:  # the latter: file systems that know no locks
+            self._stuck = isinstance(error, TimeoutError)
             self._note(f"cannot be written: {getattr(error, 'strerror', None) or error}")
             return False
         finally:

@@ -17,12 +17,12 @@ class Speaker:
 
     def __init__(self, *, enabled: bool = True) -> None:
         self.enabled = enabled
-        self.console = Console(stderr=True, soft_wrap=True, highlight=False)
+        self.console = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
     def say(self, line: str) -> None:
         """One line."""
         if self.enabled:
-            self.console.print(line, markup=False)
+            self.console.print(line)
 
     def bar(self, what: str, total: int) -> Bar:
         """A progress bar over ``total`` units; use it in a ``with``."""
@@ -42,7 +42,7 @@ class Bar:
         self._progress: Progress | None = None
         if speaker.enabled and speaker.console.is_terminal:
             self._progress = Progress(
-                TextColumn(what),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[note]}"),

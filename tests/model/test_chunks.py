@@ -85,3 +85,13 @@ def test_a_closed_file_that_has_changed_is_an_error_and_an_open_one_is_read_on(w
     with pytest.raises(RunError, match=f"cannot read {path_of(tmp_path, 0) if what != 'gone' else tmp_path}"):
         read(chunks, 0)
     assert np.array_equal(read(chunks, 1), payload(1))
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="this system does not list open files")
+def test_closed_files_are_opened_again_where_something_is_read(tmp_path):
+    before = open_files()
+    chunks = filled(tmp_path, most_open=5)
+    chunks.close()
+    assert open_files() == before
+    assert np.array_equal(read(chunks, 2), payload(2))
+    assert open_files() == before + 1

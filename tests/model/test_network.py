@@ -153,12 +153,13 @@ def test_what_is_saved(tiny_roberta):
     linear, stock = build(tiny_roberta), build(tiny_roberta, kind="stock")
     assert linear.head_tensors().keys() == {"out.weight", "out.bias"}
     assert stock.head_tensors() == {}
-    count = sum(tensor.numel() for tensor in {**linear.adapter_tensors(), **linear.head_tensors()}.values())
+    saved = {**linear.adapter(base_model="").tensors, **linear.head_tensors()}
+    count = sum(tensor.numel() for tensor in saved.values())
     assert count == sum(parameter.numel() for parameter in linear.trainable().values())
-    assert sum(t.numel() for t in stock.adapter_tensors().values()) == sum(
+    assert sum(t.numel() for t in stock.adapter(base_model="").tensors.values()) == sum(
         p.numel() for p in stock.trainable().values()
     )
-    config = json.loads(linear.adapter_config(base_model="owner/model"))
+    config = json.loads(linear.adapter(base_model="owner/model").config)
     assert config["base_model_name_or_path"] == "owner/model"
     assert config["target_modules"] == sorted(config["target_modules"])
 

@@ -94,6 +94,16 @@ def stop_after(monkeypatch, step: int) -> None:
     monkeypatch.setattr(Fit, "run", run)
 
 
+def test_where_eva_begins_does_not_depend_on_how_batches_are_computed(run_of, make_recipe, tmp_path):
+    """A text by itself, so that every forward pass holds one alone."""
+    recipe, outcome = run_of("eva")
+    training = recipe.training.model_copy(update={"forward_tokens": 8})
+    split = train_quietly(recipe.model_copy(update={"training": training}), tmp_path / "out")
+    texts = collect(recipe).texts[:20]
+    one, other = (Classifier.load(folder, device="cpu").logits(texts) for folder in (outcome.folder, split.folder))
+    assert other == pytest.approx(one, abs=1e-3)
+
+
 def test_int8_of_a_kind_that_is_folded(run_of):
     from pennyweight.model.device import named_device
     from pennyweight.model.quantising import require_int8

@@ -192,6 +192,24 @@ def test_resuming_where_nothing_was_begun_begins(make_recipe, trained, tmp_path)
     same(train_quietly(make_recipe(), tmp_path / "out", resume=True).folder, trained)
 
 
+def test_resuming_after_a_kill_before_anything_was_written_begins(make_recipe, trained, tmp_path):
+    training = tmp_path / "out" / "training"
+    training.mkdir(parents=True)
+    (training / "lock").touch()
+    (training / ".run.json.k1ll3d").write_text("{")
+    same(train_quietly(make_recipe(), tmp_path / "out", resume=True).folder, trained)
+    assert not training.exists()
+
+
+def test_what_a_kill_left_of_a_checkpoint_goes_with_the_run(make_recipe, tmp_path):
+    out = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        train_recipe(make_recipe(), out, speaker=Stopping(enabled=False))
+    (out / "training" / ".checkpoint.safetensors.k1ll3d").write_bytes(b"half")
+    train_quietly(make_recipe(), out, resume=True)
+    assert not (out / "training").exists()
+
+
 def test_resuming_on_changed_data_is_refused(tiny_roberta, small_csv, tmp_path):
     data = tmp_path / "data.csv"
     data.write_text(small_csv.read_text())

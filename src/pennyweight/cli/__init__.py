@@ -47,7 +47,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         sys.exit(app([one for one in given if one != "--debug"] or ["--help"], standalone_mode=False))
     except TyperException as error:
-        _fail(f"{error.format_message().rstrip('.')}; --help says what can be given", 2, debug=debug)
+        words = error.format_message().rstrip(".").replace("Value error, ", "")
+        _fail(f"{words}; --help says what can be given", 2, debug=debug)
     except PennyweightError as error:
         _fail(str(error), error.exit_code, debug=debug)
     except (OSError, MemoryError) as error:

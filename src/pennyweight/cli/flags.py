@@ -72,7 +72,7 @@ def changes_of(
 
 def listed(text: str | None) -> tuple[str, ...] | None:
     """Names behind one flag, with commas between them."""
-    return tuple(text.split(",")) if text else None
+    return None if text is None else tuple(text.split(","))
 
 
 def mapping_of(text: str | None) -> dict[str, str] | None:

@@ -27,7 +27,9 @@ def cache_list(as_json: AsJson = False) -> None:
 
 
 def cache_clear(
-    kind: Annotated[str | None, typer.Argument(metavar="[KIND]", help="tokens or prefix; all, if not given.")] = None,
+    kind: Annotated[
+        str | None, typer.Argument(metavar="[KIND]", help="logits, prefix or tokens; all, if not given.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove what is in the cache; it is computed again where it is needed."""

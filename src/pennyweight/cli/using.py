@@ -39,7 +39,7 @@ def predict(  # noqa: PLR0913, PLR0917 - one for each flag
     from pennyweight.pipeline.predicting import parse_columns, predict_source
 
     check_format(out)
-    chosen = parse_columns(columns) if columns else None
+    chosen = None if columns is None else parse_columns(columns)
     loaded = opened(classifier, backbone, precision, copies=copies)
     done = predict_source(loaded, data, out, columns=chosen, text=listed(text), on_bad_row=on_bad_row, resume=resume)
     skipped = f", {done.skipped:,} skipped" if done.skipped else ""

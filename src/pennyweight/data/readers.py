@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pennyweight.data.labels import is_unicode
 from pennyweight.errors import InputError
 
 Format = Literal["csv", "tsv", "jsonl", "parquet"]
@@ -75,6 +76,8 @@ def format_of(path: Path) -> tuple[Format, Compression | None]:
 
 
 def _check_readable(path: Path) -> None:
+    if not is_unicode(str(path)):
+        raise InputError(f"{str(path)!a}: the file's name is not UTF-8; rename it")
     try:
         with path.open("rb"):
             return

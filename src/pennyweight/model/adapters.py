@@ -192,6 +192,7 @@ def _placed(model: Any, config: Any) -> Any:
         # PEFT asks Transformers by the old name of a property; nothing a user could act on. Nor is there where it takes
         # what AdaLoRA has pruned, saved under the name of another thing, for ranks of matrices.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+        warnings.filterwarnings("ignore", message=".*with PEFT for a second time.*", category=UserWarning)
         warnings.filterwarnings("ignore", message=".*rank_pattern keys did not match.*", category=RuntimeWarning)
         return get_peft_model(model, config)
 

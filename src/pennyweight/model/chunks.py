@@ -48,6 +48,12 @@ class Chunks:
             self._keep(number, entry)
             entry.read_into(buffer, offset)
 
+    def close(self) -> None:
+        """Close all files; one that is read again is opened again."""
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+
     def __len__(self) -> int:
         return len(self._about)
 

@@ -199,14 +199,6 @@ class Network(nn.Module):
         """The same of the second of two kinds; none where there is one."""
         return second_adapter(self.encoder, base_model=base_model)
 
-    def adapter_tensors(self) -> dict[str, Tensor]:
-        """What goes into ``adapter_model.safetensors``: contiguous CPU tensors by PEFT's names."""
-        return dict(self.adapter(base_model="").tensors)
-
-    def adapter_config(self, *, base_model: str) -> str:
-        """What goes into ``adapter_config.json``."""
-        return self.adapter(base_model=base_model).config
-
     def head_tensors(self) -> dict[str, Tensor]:
         """What goes into ``head.safetensors``: what is trained beside what PEFT saves; may be empty."""
         return {name: tensor.detach().cpu().contiguous() for name, tensor in self._beside_peft().items()}

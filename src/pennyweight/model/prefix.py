@@ -87,6 +87,10 @@ class Prefix:
             return batch
         return {**{name: tensor for name, tensor in batch.items() if name != "input_ids"}, "prefix": hidden}
 
+    def close(self) -> None:
+        """Close the cache's files; they are opened again where something is read."""
+        self.chunks.close()
+
     @property
     def bytes(self) -> int:
         """What the chunks take on disk."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from torch import Tensor
 
-from pennyweight.data.batches import TokenTable, collate, epoch_batches, split_by_tokens
+from pennyweight.data.batches import FORWARD_TOKENS, TokenTable, collate, epoch_batches, split_by_tokens
 from pennyweight.model.eva import begin_with_inputs
 from pennyweight.model.network import Network
 from pennyweight.recipe import Recipe
@@ -34,7 +34,7 @@ def begin_adapters(recipe: Recipe, network: Network, table: TokenTable, *, pad_i
 
     def batches() -> Iterator[dict[str, Tensor]]:
         for indices in dealt[:_BATCHES]:
-            for part in split_by_tokens(indices, lengths, tokens=training.forward_tokens, width=None):
+            for part in split_by_tokens(indices, lengths, tokens=FORWARD_TOKENS, width=None):
                 inputs = collate(table, part, pad_id=pad_id)
                 yield {name: tensor.to(network.machine.device) for name, tensor in inputs.items()}
 

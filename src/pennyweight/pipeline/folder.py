@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -20,8 +21,10 @@ TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
 RANKS = "ranks.json"
-SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors")
+SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", "mixture.safetensors")
 """Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers."""
+KILLED = ".*"
+"""Pattern of what a process killed while writing leaves: the temporary file that would have got a name."""
 CONTRASTIVE = "contrastive"
 OUT_OF_FOLD = "out-of-fold"
 STAGES = (CONTRASTIVE, OUT_OF_FOLD)
@@ -32,7 +35,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
     """Raises InputError where ``out`` cannot take a new run, or cannot be gone on with."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    if not out.exists() or not any(out.iterdir()):
+    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+    if not os.access(there, os.W_OK):
+        raise InputError(f"--out {out}: {there} cannot be written to; give another folder")
+    if not out.exists() or not any(out.iterdir()) or _barely_begun(out):
         return
     unfinished = (out / TRAINING / RUN).exists()
     if resume and (unfinished or is_finished(out)):
@@ -110,7 +116,7 @@ def close_run(out: Path) -> None:
     remove_stages(out / TRAINING)
     for name in (CHECKPOINT, LOG, RUN):
         (out / TRAINING / name).unlink(missing_ok=True)
-    for pattern in SCRATCH:
+    for pattern in (*SCRATCH, KILLED):
         for path in (out / TRAINING).glob(pattern):
             path.unlink()
     _remove_if_empty(out / TRAINING)
@@ -120,6 +126,14 @@ def remove_stages(folder: Path) -> None:
     """Remove what the stages before a training kept beside its checkpoint."""
     for stage in STAGES:
         shutil.rmtree(folder / stage, ignore_errors=True)
+
+
+def _barely_begun(out: Path) -> bool:
+    """Whether a run was killed in here before it wrote anything down."""
+    found = {path.relative_to(out).as_posix() for path in out.rglob("*")}
+    return TRAINING in found and all(
+        name in (TRAINING, f"{TRAINING}/{LOCK}") or name.startswith(f"{TRAINING}/.{RUN}.") for name in found
+    )
 
 
 def _remove_if_empty(folder: Path) -> None:

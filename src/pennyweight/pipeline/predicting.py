@@ -129,6 +129,8 @@ def predict_source(
     answers = _answers(classifier, out)
     encoding = encoding_of(out, _kinds(chosen, answers))
     schema = Schema(text=tuple(text or classifier.manifest.text.columns), label=None, on_bad_row=on_bad_row)
+    if out.exists() and Path(source).exists() and out.samefile(source):
+        raise InputError(f"--out {out}: is the data itself, which would be lost; give another file")
     opened = open_source(source, split="test")
     with open_partial(out, encoding, _command(classifier, opened, schema, chosen), resume=resume) as partial:
         before = partial.journal.rows

@@ -68,7 +68,7 @@ def _open_prefix(bench: Workbench, cache: Cache, speaker: Speaker, progress: Cal
 
 
 def _say_lost(speaker: Speaker, why: str) -> None:
-    speaker.say(f"{why}; the frozen layers are computed again in every epoch")
+    speaker.say(f"{why}; for these texts the frozen layers are computed again in every epoch")
 
 
 def agreed(accelerator: Any, answer: bool) -> int:

@@ -128,7 +128,11 @@ class Run:
                 if self.recipe.adapters.rank == "sensitivity":
                     keep_ranks(self.plan, self.out)
             self.accelerator.wait_for_everyone()
-            yield
+            try:
+                yield
+            finally:
+                if bench.prefix is not None:
+                    bench.prefix.close()
 
     def _record_prefix(self, *, kept: bool) -> None:
         """Note in the run's folder whether the frozen layers' output is kept; say so where that has changed."""

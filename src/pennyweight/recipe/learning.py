@@ -62,7 +62,8 @@ class Training(Section):
     accumulation: Positive = 1
     """Batches whose gradients are added up before one optimizer step."""
     forward_tokens: Positive = 16_384
-    """Most tokens of one forward pass, padding included; a larger batch is computed in parts, its step the same."""
+    """Most tokens of one forward pass, padding included; a larger batch is computed in parts. The step is the
+    same, but for dropout's draws."""
     gradient_checkpointing: StrictBool = False
     """Recompute each layer's activations in the backward pass instead of keeping them: less memory, a third slower."""
     prefix_cache: StrictBool = True

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def ensemble_summary(done: Combined) -> None:
     """An ensemble: where it is, its members, and what they were fitted to."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     manifest, fitted = done.manifest, done.manifest.fitted
     console.print(
         f"ensemble of {len(manifest.members)}, {manifest.method}: {done.folder}", soft_wrap=True, markup=False
@@ -44,9 +44,9 @@ def ensemble_summary(done: Combined) -> None:
 
 def merge_summary(written: list[Path], rows: list[Judged]) -> None:
     """What merging wrote, and what each task lost or won by it."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     for folder in written:
-        console.print(f"classifier: {folder}", soft_wrap=True, markup=False)
+        console.print(f"classifier: {folder}", soft_wrap=True)
     if not rows:
         return
     table = Table()

@@ -23,8 +23,8 @@ _IN_PER_CENT = {"accuracy", "macro_precision", "macro_recall", "macro_f1"}
 
 def _console() -> Console:
     """On a terminal as wide as it is; elsewhere wide enough that no table is folded."""
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
 
 
 def print_grid(console: Console, grid: grids.Grid) -> None:
@@ -38,7 +38,7 @@ def print_grid(console: Console, grid: grids.Grid) -> None:
 
 
 def _say(console: Console, line: str) -> None:
-    console.print(line, markup=False, soft_wrap=True)
+    console.print(line, soft_wrap=True)
 
 
 def comparison_table(comparison: Comparison, page: Path | None) -> None:

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def plan_table(plan: Plan) -> None:
     table.add_section()
     for group, count in plan.groups.items():
         table.add_row(group, "", "", "", "", f"{count:,} ({count / plan.trainable:.1%})")
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(table)
     _plan_remarks(plan, console)
 
@@ -84,7 +83,7 @@ def metrics_table(judgement: Judgement) -> None:
     skipped = f", {judgement.skipped:,} rows skipped" if judgement.skipped else ""
     if judgement.unmapped:
         skipped += f", {sum(judgement.unmapped.values()):,} left out by --map ({', '.join(judgement.unmapped)})"
-    console.print(f"on {judgement.evaluated_on}{skipped}", markup=False, soft_wrap=True)
+    console.print(f"on {judgement.evaluated_on}{skipped}", soft_wrap=True)
     for line in _score_lines(metrics):
         console.print(line, soft_wrap=True)
     if judgement.compared is not None:
@@ -98,8 +97,8 @@ def metrics_table(judgement: Judgement) -> None:
 
 
 def _wide_console() -> Console:
-    console = Console(highlight=False)
-    return console if console.is_terminal else Console(highlight=False, width=_WIDTH)
+    console = Console(highlight=False, markup=False)
+    return console if console.is_terminal else Console(highlight=False, markup=False, width=_WIDTH)
 
 
 def _score_lines(metrics: AnyMetrics) -> list[str]:
@@ -130,7 +129,7 @@ def _class_table(metrics: AnyMetrics) -> Table:
     for one in rows:
         own = (f"{one.threshold:.3f}",) if isinstance(one, OneLabel) else ()
         scores = (f"{one.precision:.4f}", f"{one.recall:.4f}", _percent(one.f1))
-        table.add_row(escape(one.label), f"{one.support:,}", *own, *scores)
+        table.add_row(one.label, f"{one.support:,}", *own, *scores)
     return table
 
 
@@ -140,16 +139,16 @@ def _group_table(found: Groups) -> Table:
     accuracy = "all labels right" if several else "accuracy"
     table = Table()
     for name in (found.column, "items", *(("micro F1",) if several else ()), "macro F1", f"{accuracy} (95 % interval)"):
-        table.add_column(escape(name), justify="left" if name == found.column else "right")
+        table.add_column(name, justify="left" if name == found.column else "right")
     for one in found.groups:
         micro = () if one.micro_f1 is None else (f"{one.micro_f1:.4f}",)
-        table.add_row(escape(one.group), f"{one.examples:,}", *micro, f"{one.macro_f1:.4f}", _percent(one.accuracy))
+        table.add_row(one.group, f"{one.examples:,}", *micro, f"{one.macro_f1:.4f}", _percent(one.accuracy))
     return table
 
 
 def int8_summary(folder: Path, record: Int8Record) -> None:
     """What int8 costs a classifier, and where that is kept."""
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     console.print(_cost("int8", record.reference, record), soft_wrap=True)
     console.print(f"measured on {record.data}, {record.examples:,} items", soft_wrap=True)
     console.print(f"kept in {folder / 'classifier.json'}", soft_wrap=True)
@@ -183,8 +182,8 @@ def cache_table(cache: Cache, usage: Mapping[str, Usage]) -> None:
     """The cache: its folder and limit, then one line per kind of content."""
     from pennyweight.cache import KINDS
 
-    console = Console(highlight=False)
-    console.print(f"cache: {cache.folder}", soft_wrap=True, markup=False)
+    console = Console(highlight=False, markup=False)
+    console.print(f"cache: {cache.folder}", soft_wrap=True)
     taken = size_words(sum(kind.size for kind in usage.values()))
     console.print(f"{taken} of {size_words(cache.limit)}" if cache.limit else cache.trouble or "off: its limit is 0")
     if not usage:

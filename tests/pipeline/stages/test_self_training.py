@@ -136,6 +136,18 @@ def test_a_mixture_labels_the_texts_before_any_network_does(make_recipe, texts, 
     assert trained == [f"round {number}, labeller 1 of 1" for number in range(2, rounds + 1)]
 
 
+def test_what_a_kill_left_of_a_labellers_checkpoint_is_no_hindrance(make_recipe, texts, monkeypatch, tmp_path):
+    train = self_training.train_network
+
+    def leaving(bench, folder, speaker, **options):
+        (folder / ".checkpoint.safetensors.k1ll3d").write_bytes(b"half")
+        return train(bench, folder, speaker, **options)
+
+    monkeypatch.setattr(self_training, "train_network", leaving)
+    out = train_quietly(make_recipe(unlabelled={"source": texts}), tmp_path / "out").folder
+    assert not (out / "training").exists()
+
+
 def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, learnt, tmp_path):
     train_quietly(make_recipe(unlabelled={"source": texts, "alignment": True}), tmp_path / "out")
     (feeder,) = learnt

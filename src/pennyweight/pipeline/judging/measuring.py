@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import torch
 
 from pennyweight.classifier import Classifier
 from pennyweight.data.examples import Schema
+from pennyweight.errors import InputError
 from pennyweight.manifest import Int8Record, record_int8
 from pennyweight.pipeline.judging.judgement import evaluate_source
 
@@ -25,9 +27,11 @@ def measure_int8(
         schema: columns and labels; none: those of training.
 
     Raises:
-        InputError: as `Classifier.load` and `evaluate_source`.
+        InputError: as `Classifier.load` and `evaluate_source`, or the folder cannot be written to.
         RunError: ``classifier.json`` cannot be written.
     """
+    if not os.access(folder, os.W_OK):
+        raise InputError(f"{folder}: cannot be written to, so the answer could not be kept; copy the classifier first")
     own = reference.precision
     assert own != "int8"
     int8 = Classifier.load(folder, backbone=backbone, precision="int8")

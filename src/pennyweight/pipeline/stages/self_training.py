@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,6 @@ import numpy as np
 
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
-from pennyweight.pipeline.folder import remove_stages
 from pennyweight.pipeline.keeping import read_arrays, write_arrays
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.stages.fitting import train_network
@@ -19,7 +19,6 @@ from pennyweight.pipeline.stages.teachers import Teacher
 from pennyweight.pipeline.stages.teaching import ask, softened, spread
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.distillation import SOFT_TARGETS, soft_targets
-from pennyweight.training.fit import CHECKPOINT, LOG
 from pennyweight.training.mixture import mixture_logits
 from pennyweight.training.pseudo_labels import Choice, choose
 
@@ -115,7 +114,7 @@ def _opinions(bench: Workbench, number: int, *, folder: Path, speaker: Speaker) 
                 write_arrays(path, {"logits": logits})
             bench.accelerator.wait_for_everyone()
         if bench.accelerator.is_main_process:
-            _remove(folder / name)
+            shutil.rmtree(folder / name, ignore_errors=True)
         opinions.append(read_arrays(path)["logits"])
     return opinions
 
@@ -151,12 +150,3 @@ def _record(number: int, choice: Choice, names: Sequence[str]) -> dict[str, Any]
 def _seed(own: int, number: int, member: int) -> int:
     """A seed for each labeller: of no two runs, rounds or members the same but by chance."""
     return int(np.random.default_rng([own, number, member]).integers(2**31))
-
-
-def _remove(folder: Path) -> None:
-    """What a labeller needed to be gone on with."""
-    remove_stages(folder)
-    for name in (CHECKPOINT, LOG):
-        (folder / name).unlink(missing_ok=True)
-    if folder.is_dir():
-        folder.rmdir()
