@@ -36,7 +36,7 @@ ITEMS = 10_000
 SETTINGS: Mapping[str, Setting] = {
     "notebook": Setting(learning_rate=4e-3, epochs=2),
     "tuned": Setting(learning_rate=4e-3, epochs=2),
-    "pennyweight": Setting(learning_rate=4e-3, epochs=2),
+    "pennyweight": Setting(learning_rate=2e-3, epochs=2),
     "upper_half": Setting(learning_rate=4e-3, epochs=2),
     "full": Setting(learning_rate=1e-4, epochs=2),
     "tfidf": Setting(learning_rate=0.0, epochs=1),
