@@ -12,6 +12,7 @@ from tiny import LABELS, make_backbone, sentences, write_csv
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.manifest import read_manifest
+from pennyweight.pipeline.combining.merged import compare_merged
 from pennyweight.pipeline.combining.merging import Blend, merge_classifiers
 
 TEXTS = [text for text, _ in sentences(30, seed=9)]
@@ -132,6 +133,20 @@ def test_the_command_tells_before_and_after(pennyweight, trained, task, task_dat
     code, stdout, stderr = pennyweight("merge", trained, trained, "--out", tmp_path / "same", "--data", small_csv)
     assert code == 0, stderr
     assert "accuracy before" in stdout
+
+
+def test_numbers_in_the_data_of_one_mean_its_own_labels(trained, turned, tmp_path):
+    """The merged classifier has the first one's order of labels; the second one's data are numbered by the second's."""
+    folders = [trained, turned]
+    merged = merge_classifiers(folders, tmp_path / "out", Blend())
+    sources = []
+    for place, folder in enumerate(folders):
+        order = read_manifest(folder).labels
+        rows = [(text, order.index(label)) for text, label in sentences(60, seed=3)]
+        sources.append(str(write_csv(tmp_path / f"numbered{place}.csv", rows)))
+    first, second = compare_merged(folders, merged, sources)
+    assert first.after == second.after
+    assert second.before.value > 0.45
 
 
 def test_a_merged_folder_is_plain_peft(stock, tmp_path, tiny_roberta):

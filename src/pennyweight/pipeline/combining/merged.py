@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pennyweight.data.examples import Example
 from pennyweight.evaluation.metrics import Interval, Metrics
 from pennyweight.opening import load
-from pennyweight.pipeline.judging.judgement import evaluate_source
-from pennyweight.pipeline.preparation import schema_of_card
+from pennyweight.pipeline.preparation import schema_of_card, stream_source
+from pennyweight.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -32,21 +34,25 @@ class Judged:
 def compare_merged(
     before: Sequence[Path], after: Sequence[Path], sources: Sequence[str], *, backbone: str | None = None
 ) -> list[Judged]:
-    """Judge each classifier and what it was merged into on the same data; raises as `evaluate_source`."""
+    """Judge each classifier and what it was merged into on the same data; raises as reading them does."""
     rows = []
     merged = list(after) * (len(before) if len(after) == 1 else 1)
     for own, whole, source in zip(before, merged, sources, strict=True):
         one, other = (load(folder, backbone=backbone) for folder in (own, whole))
-        text = one.manifest.text
-        judged = [
-            evaluate_source(
-                predictor,
-                source,
-                schema=schema_of_card(predictor.manifest, text=text.columns, label=text.label_column),
-                resamples=100,
-            ).metrics
-            for predictor in (one, other)
-        ]
-        first, second = (metrics for metrics in judged if isinstance(metrics, Metrics))
+        first, second = (_judged(predictor, one, source) for predictor in (one, other))
         rows.append(Judged(own.resolve().name, source, first.examples, first.accuracy, second.accuracy))
     return rows
+
+
+def _judged(predictor: Predictor, own: Predictor, source: str) -> Metrics:
+    """A classifier on data that are read as ``own`` reads them: labels go by name, for their numbers may be others."""
+    texts, labelled = itertools.tee(stream_source(source, schema_of_card(own.manifest), skipped=[]))
+    metrics = predictor.evaluate((one.text for one in texts), _names(own.labels, labelled), resamples=100)
+    assert isinstance(metrics, Metrics)
+    return metrics
+
+
+def _names(labels: Sequence[str], examples: Iterable[Example]) -> Iterator[str]:
+    for one in examples:
+        assert isinstance(one.label, int)  # classifiers of several labels are not merged
+        yield labels[one.label]
