@@ -35,10 +35,10 @@ def check_folder(out: Path, *, resume: bool) -> None:
     """Raises InputError where ``out`` cannot take a new run, or cannot be gone on with."""
     if out.exists() and not out.is_dir():
         raise InputError(f"--out {out}: is a file; give a folder")
-    there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
-    if not os.access(there, os.W_OK):
-        raise InputError(f"--out {out}: {there} cannot be written to; give another folder")
     if not out.exists() or not any(out.iterdir()) or _barely_begun(out):
+        there = next(folder for folder in (out, *out.absolute().parents) if folder.exists())
+        if not os.access(there, os.W_OK):
+            raise InputError(f"--out {out}: {there} cannot be written to; give another folder")
         return
     unfinished = (out / TRAINING / RUN).exists()
     if resume and (unfinished or is_finished(out)):
@@ -130,10 +130,10 @@ def remove_stages(folder: Path) -> None:
 
 def _barely_begun(out: Path) -> bool:
     """Whether a run was killed in here before it wrote anything down."""
-    found = {path.relative_to(out).as_posix() for path in out.rglob("*")}
-    return TRAINING in found and all(
-        name in (TRAINING, f"{TRAINING}/{LOCK}") or name.startswith(f"{TRAINING}/.{RUN}.") for name in found
-    )
+    training = out / TRAINING
+    if not training.is_dir() or any(path != training for path in out.iterdir()):
+        return False
+    return all(path.name == LOCK or path.name.startswith(f".{RUN}.") for path in training.iterdir())
 
 
 def _remove_if_empty(folder: Path) -> None:

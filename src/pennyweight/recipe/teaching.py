@@ -96,4 +96,6 @@ class Unlabelled(Section):
             raise ValueError("the keys of [unlabelled] need texts: name them in unlabelled.source")
         if self.labeller == "teachers" and (self.rounds, self.labellers) != (1, 1):
             raise ValueError("unlabelled.rounds and labellers have no meaning with unlabelled.labeller = 'teachers'")
+        if self.labeller == "mixture" and self.rounds == 1 and self.labellers != 1:
+            raise ValueError("unlabelled.labellers train from the second round on where the first is a mixture's")
         return self

@@ -35,7 +35,7 @@ def mixture_logits(
     class. Few labels suffice where classes are clusters, for they need only name them. Then each text takes half of its
     belief from the texts nearest to it, again and again (Zhou et al. 2004, Learning with Local and Global Consistency).
 
-    The time grows with the square of the number of texts: 8,000 take seconds, 60,000 minutes.
+    The time grows with the square of the number of texts.
 
     Args:
         features: of the texts without a label, [texts, hidden].
