@@ -192,6 +192,10 @@ def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
         ({"unlabelled": {"rounds": 2}}, "name them in unlabelled.source"),
         ({"unlabelled": {"source": "x", "labeller": "teachers"}}, "name them in teachers.sources"),
         (
+            {"unlabelled": {"source": "x", "labeller": "mixture", "labellers": 3}},
+            "train from the second round on",
+        ),
+        (
             {"unlabelled": {"source": "x", "labeller": "teachers", "rounds": 2}, "teachers": {"sources": "t"}},
             "rounds and labellers have no meaning",
         ),
