@@ -136,3 +136,20 @@ def test_nothing_is_frozen_where_the_libraries_are_loaded_already(monkeypatch):
     with uncollected():
         assert gc.isenabled()
     assert gc.get_freeze_count() == before
+
+
+@pytest.mark.parametrize("module", ["pennyweight", "pennyweight.__main__"])
+def test_ctrl_c_while_modules_load_is_no_traceback(module):
+    code = f"""
+import runpy, sys
+
+class Key:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pennyweight.cli":
+            raise KeyboardInterrupt
+
+sys.meta_path.insert(0, Key())
+runpy.run_module({module!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
