@@ -242,7 +242,6 @@ def test_a_contrastive_stage_needs_pairs_in_its_batches():
 @pytest.mark.parametrize(
     ("section", "keys"),
     [
-        ("objective", {"loss": "focal"}),
         ("objective", {"r_drop": 1.0}),
         ("objective", {"contrastive_epochs": 1}),
         ("head", {"start": "probe"}),
@@ -259,8 +258,9 @@ def test_what_is_made_for_one_class_per_text_is_refused_for_several_labels(secti
         build_recipe({**table, "data": {"task": "multi-label"}})
 
 
-def test_class_weights_and_smoothing_go_with_several_labels():
-    table = {"data": {"task": "multi-label"}, "objective": {"class_weights": "balanced"}}
+@pytest.mark.parametrize("loss", ["cross-entropy", "focal", "gce"])
+def test_losses_class_weights_and_smoothing_go_with_several_labels(loss):
+    table = {"data": {"task": "multi-label"}, "objective": {"class_weights": "balanced", "loss": loss}}
     recipe = build_recipe({**table, "training": {"label_smoothing": 0.1, "metric": "micro_f1"}})
     assert recipe.evaluation.thresholds == "tuned"
 

@@ -93,6 +93,15 @@ def test_balanced_weights_are_of_the_training_items(make_recipe):
     assert losses.tolist() == pytest.approx(expected.tolist())
 
 
+@pytest.mark.parametrize(("loss", "power"), [("cross-entropy", 0), ("focal", 2)])
+def test_the_loss_of_several_labels_is_the_one_named(loss, power, make_recipe):
+    recipe = make_recipe(data={"task": "multi-label"}, objective={"loss": loss, "gamma": 2})
+    feeder = SimpleNamespace(labels=np.eye(3, dtype=bool), extras={})
+    batch = Batch({"input": torch.zeros(3, 3)}, torch.eye(3, dtype=torch.bool))
+    losses = objective_of(recipe, feeder, classes=3)(torch.nn.Identity(), batch)
+    assert losses.tolist() == pytest.approx([np.log(2) / 2**power] * 3)
+
+
 def test_r_drop_is_fed_half_as_many_tokens(make_recipe):
     recipe = make_recipe(training={"forward_tokens": 1001}, adapters={"dropout": 0.1})
     assert forward_tokens_of(recipe) == 1001

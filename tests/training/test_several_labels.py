@@ -5,7 +5,8 @@ import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from pennyweight.training.several_labels import balanced_positive_weights, binary_cross_entropy
+from pennyweight.training.losses import focal_penalty, gce_penalty
+from pennyweight.training.several_labels import balanced_positive_weights, binary_loss
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
@@ -17,14 +18,28 @@ def test_each_label_is_a_question_of_its_own(smoothing, weights):
     factor = torch.ones(3) if weights is None else torch.tensor(weights)
     yes, no = torch.sigmoid(logits).log(), (1 - torch.sigmoid(logits)).log()
     expected = -(factor * targets * yes + (1 - targets) * no).mean(dim=1)
-    losses = binary_cross_entropy(label_smoothing=smoothing, positive_weights=weights)(logits, labels)
+    losses = binary_loss(label_smoothing=smoothing, positive_weights=weights)(logits, labels)
     assert losses.shape == (6,)
     torch.testing.assert_close(losses, expected)
 
 
+@pytest.mark.parametrize("penalty", [focal_penalty(2.0), gce_penalty(0.7)])
+def test_every_penalty_falls_on_either_answer(penalty):
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 3), torch.rand(6, 3) < 0.4
+    right = torch.where(labels, torch.sigmoid(logits), 1 - torch.sigmoid(logits))
+    torch.testing.assert_close(binary_loss(penalty)(logits, labels), penalty(right.log()).mean(dim=1))
+
+
+def test_focal_of_exponent_zero_is_cross_entropy():
+    torch.manual_seed(0)
+    logits, labels = torch.randn(6, 3), torch.rand(6, 3) < 0.4
+    torch.testing.assert_close(binary_loss(focal_penalty(0.0))(logits, labels), binary_loss()(logits, labels))
+
+
 def test_how_surely_a_label_applies_may_be_a_number():
     logits = torch.zeros(1, 2)
-    losses = binary_cross_entropy()(logits, torch.tensor([[0.5, 0.25]]))
+    losses = binary_loss()(logits, torch.tensor([[0.5, 0.25]]))
     torch.testing.assert_close(losses, torch.tensor([np.log(2)], dtype=torch.float32))
 
 

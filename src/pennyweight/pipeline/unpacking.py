@@ -27,10 +27,10 @@ from pennyweight.recipe import Pooling, Recipe
 from pennyweight.training.distillation import SOFT_TARGETS, distilled
 from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.fit import Conduct, Fitted
-from pennyweight.training.losses import balanced_weights, item_loss
+from pennyweight.training.losses import balanced_weights, item_loss, penalty_of
 from pennyweight.training.objectives import Objective, one_pass, r_drop, supervised
 from pennyweight.training.selection import Selection
-from pennyweight.training.several_labels import balanced_positive_weights, binary_cross_entropy
+from pennyweight.training.several_labels import balanced_positive_weights, binary_loss
 
 
 def course_of(recipe: Recipe, *, items: int) -> Course:
@@ -69,7 +69,8 @@ def objective_of(recipe: Recipe, feeder: Feeder, *, classes: int) -> Objective:
     smoothing = recipe.training.label_smoothing
     if recipe.data.task == "multi-label":
         positive = balanced_positive_weights(feeder.labels) if weights == "balanced" else weights
-        return one_pass(supervised(binary_cross_entropy(label_smoothing=smoothing, positive_weights=positive)))
+        penalty = penalty_of(objective.loss, gamma=objective.gamma, q=objective.q)
+        return one_pass(supervised(binary_loss(penalty, label_smoothing=smoothing, positive_weights=positive)))
     of_item = item_loss(
         objective.loss,
         gamma=objective.gamma,

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 _ONE_CLASS_ONLY = (
-    ("objective", "loss"),
     ("objective", "r_drop"),
     ("objective", "contrastive_epochs"),
     ("head", "start"),

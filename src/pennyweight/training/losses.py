@@ -47,7 +47,14 @@ def item_loss(
     weights = None if class_weights is None else torch.tensor(class_weights, dtype=torch.float32)
     if name == "cross-entropy":
         return _cross_entropy(label_smoothing, weights)
-    return _penalised(focal_penalty(gamma) if name == "focal" else gce_penalty(q), label_smoothing, weights)
+    return _penalised(penalty_of(name, gamma=gamma, q=q), label_smoothing, weights)
+
+
+def penalty_of(name: LossName, *, gamma: float = 2.0, q: float = 0.7) -> Penalty:
+    """The penalty of the loss of that name; arguments as of `item_loss`."""
+    if name == "cross-entropy":
+        return torch.neg
+    return focal_penalty(gamma) if name == "focal" else gce_penalty(q)
 
 
 def focal_penalty(gamma: float) -> Penalty:

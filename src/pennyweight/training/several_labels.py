@@ -10,13 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from pennyweight.training.losses import Penalty
 
-def binary_cross_entropy(
-    *, label_smoothing: float = 0.0, positive_weights: Sequence[float] | None = None
+
+def binary_loss(
+    penalty: Penalty = torch.neg, *, label_smoothing: float = 0.0, positive_weights: Sequence[float] | None = None
 ) -> Callable[[Tensor, Tensor], Tensor]:
-    """Mean over labels of the cross-entropy of sigmoid(logit), in nats.
+    """Mean over labels of what the answer yes or no, of probability sigmoid(logit) or the rest, costs.
 
     Args:
+        penalty: logarithm of the probability of the right answer → its cost; as it is, cross-entropy in nats.
         label_smoothing: share of each target that is spread evenly over yes and no (Szegedy et al. 2016, 1512.00567).
         positive_weights: factor on what a label that applies costs, [classes]; none: 1 for all.
 
@@ -27,9 +30,11 @@ def binary_cross_entropy(
     weights = None if positive_weights is None else torch.tensor(positive_weights, dtype=torch.float32)
 
     def loss(logits: Tensor, labels: Tensor) -> Tensor:
-        targets = (1 - label_smoothing) * labels.to(logits.dtype) + label_smoothing / 2
-        weight = None if weights is None else weights.to(logits.device)
-        losses = functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight, reduction="none")
+        yes = (1 - label_smoothing) * labels.to(logits.dtype) + label_smoothing / 2
+        no = 1 - yes
+        if weights is not None:
+            yes = yes * weights.to(logits)
+        losses = yes * penalty(functional.logsigmoid(logits)) + no * penalty(functional.logsigmoid(-logits))
         return losses.mean(dim=1)
 
     return loss
