@@ -34,10 +34,10 @@ ITEMS = 10_000
 # Rate and epochs, as `--search` finds them: fewest items to the goal. Whose steps are the same mathematics share a row
 # of the search: notebook and tuned (dropout on), pennyweight (dropout off).
 SETTINGS: Mapping[str, Setting] = {
-    "notebook": Setting(learning_rate=4e-3, epochs=2),
-    "tuned": Setting(learning_rate=4e-3, epochs=2),
+    "notebook": Setting(learning_rate=2e-3, epochs=2),
+    "tuned": Setting(learning_rate=2e-3, epochs=2),
     "pennyweight": Setting(learning_rate=2e-3, epochs=2),
-    "upper_half": Setting(learning_rate=4e-3, epochs=2),
+    "upper_half": Setting(learning_rate=2e-3, epochs=3),
     "full": Setting(learning_rate=1e-4, epochs=2),
     "tfidf": Setting(learning_rate=0.0, epochs=1),
 }
