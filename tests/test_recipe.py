@@ -242,10 +242,8 @@ def test_a_contrastive_stage_needs_pairs_in_its_batches():
 @pytest.mark.parametrize(
     ("section", "keys"),
     [
-        ("objective", {"r_drop": 1.0}),
         ("objective", {"contrastive_epochs": 1}),
         ("head", {"start": "probe"}),
-        ("teachers", {"sources": ["teacher"]}),
         ("unlabelled", {"source": "more.csv"}),
     ],
 )

@@ -11,6 +11,7 @@ import numpy as np
 
 from pennyweight.classifier import Classifier, LoadPrecision
 from pennyweight.errors import InputError
+from pennyweight.evaluation.metrics import log_softmax
 from pennyweight.evaluation.pooling import Stacking, mixture
 from pennyweight.manifest import require_unaltered
 from pennyweight.manifest.ensemble import STACKING, EnsembleManifest, member_folder, read_ensemble
@@ -18,7 +19,11 @@ from pennyweight.predictor import Predictor
 
 
 class Ensemble(Predictor):
-    """Several predictors of the same labels, combined; its logits are log probabilities."""
+    """Several predictors of the same labels, combined; its logits are log probabilities, or of several labels log odds.
+
+    What is combined are answers to questions. Of one class per text each text is a question, and the classes are its
+    answers; of several labels each label of each text is one, to be answered by no or yes.
+    """
 
     manifest: EnsembleManifest
 
@@ -71,23 +76,30 @@ class Ensemble(Predictor):
         return [member.tokenise(texts) for member in self.members]
 
     def logits_of(self, tokens: list[Any]) -> np.ndarray:
-        """Log probabilities of the combination before its temperature, fp32 [texts, classes]."""
-        return self.combine(self.member_logs(tokens)).astype(np.float32, order="C")
+        """The combination's log probabilities or log odds before its temperature, fp32 [texts, classes]."""
+        return self.as_logits(self.combine(self.member_logs(tokens))).astype(np.float32, order="C")
 
     def member_logs(self, tokens: list[Any]) -> np.ndarray:
-        """Each member's log probabilities at its own temperature, float64 [members, texts, classes]."""
-        return np.stack(
-            [
-                np.log(np.maximum(member.probabilities(member.logits_of(own)), np.finfo(np.float64).tiny))[:, order]
-                for member, own, order in zip(self.members, tokens, self._orders, strict=True)
-            ]
-        )
+        """Each member's log probabilities at its own temperature, float64 [members, questions, answers]."""
+        found = []
+        for member, own, order in zip(self.members, tokens, self._orders, strict=True):
+            logits = member.logits_of(own)[:, order].astype(np.float64)
+            if self.decision.several:
+                logits = np.stack([np.zeros(logits.size), logits.ravel()], axis=1)
+            found.append(log_softmax(logits, member.decision.temperature))
+        return np.asarray(np.maximum(np.stack(found), np.log(np.finfo(np.float64).tiny)))
 
     def combine(self, logs: np.ndarray) -> np.ndarray:
-        """What the members' log probabilities, [members, texts, classes], are together: [texts, classes]."""
+        """What the members' log probabilities, [members, questions, answers], are together: [questions, answers]."""
         if self._stacking is not None:
             return self._stacking.apply(logs)
         return mixture(logs, np.array([member.weight for member in self.manifest.members]))
+
+    def as_logits(self, combined: np.ndarray) -> np.ndarray:
+        """Log probabilities of answers, [questions, answers], as what a temperature divides: [texts, classes]."""
+        if not self.decision.several:
+            return combined
+        return np.asarray((combined[:, 1] - combined[:, 0]).reshape(-1, len(self.labels)))
 
 
 def order_of(given: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
@@ -107,14 +119,16 @@ def _read_stacking(folder: Path, manifest: EnsembleManifest) -> Stacking:
     from safetensors.numpy import load_file
 
     path = folder / STACKING
-    classes = len(manifest.labels)
-    shapes = {"coefficients": (len(manifest.members) * classes, classes), "intercepts": (classes,)}
+    answers = 2 if manifest.problem == "multi-label" else len(manifest.labels)
+    shapes = {"coefficients": (len(manifest.members) * answers, answers), "intercepts": (answers,)}
     try:
         tensors = load_file(path)
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path}: damaged ({error}); restore it from a copy") from None
     if {name: tensor.shape for name, tensor in tensors.items()} != shapes:
-        raise InputError(f"{path}: does not fit {len(manifest.members)} members and {classes} labels; make it anew")
+        raise InputError(
+            f"{path}: does not fit {len(manifest.members)} members and {len(manifest.labels)} labels; make it anew"
+        )
     return Stacking(tensors["coefficients"], tensors["intercepts"])
 
 

@@ -63,6 +63,15 @@ def test_our_own_names_are_not_mapped_by_themselves():
     assert dropped == {"A": 1}
 
 
+def test_of_several_labels_those_that_are_not_mapped_are_taken_off():
+    dropped: Counter[str] = Counter()
+    several = rows("a|b", ["b", 3], "b", "", None, ["a", None])
+    made = list(mapped_rows(several, "label", {"a": "A", "3": "C"}, dropped, separator="|"))
+    expected = [(1, ["A"]), (2, ["C"]), (4, ""), (5, None), (6, ["a", None])]
+    assert [(row.number, row.values["label"]) for row in made] == expected
+    assert dropped == {"b": 3}
+
+
 def test_a_mapping_that_fits_nothing_is_refused():
     with pytest.raises(InputError, match="none of the labels in the data; these are: y, x"):
         list(mapped_rows(rows("x", "y", "y"), "label", {"a": "A"}, Counter()))

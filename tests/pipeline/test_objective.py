@@ -102,6 +102,21 @@ def test_the_loss_of_several_labels_is_the_one_named(loss, power, make_recipe):
     assert losses.tolist() == pytest.approx([np.log(2) / 2**power] * 3)
 
 
+def test_r_drop_of_several_labels_compares_each_by_itself(make_recipe):
+    class Halves(torch.nn.Module):
+        def forward(self, input):  # noqa: A002 - the name of the input
+            return torch.cat([torch.zeros(3, 3), torch.full((3, 3), 2.0)])
+
+    recipe = make_recipe(data={"task": "multi-label"}, objective={"r_drop": 4.0}, adapters={"dropout": 0.1})
+    plain = make_recipe(data={"task": "multi-label"})
+    feeder = SimpleNamespace(labels=np.ones((3, 3), dtype=bool), extras={})
+    batch = Batch({"input": torch.zeros(3, 3)}, torch.ones(3, 3, dtype=torch.bool))
+    losses = objective_of(recipe, feeder, classes=3)(Halves(), batch)
+    expected = (np.log(2) + np.log1p(np.exp(-2))) / 2 + 4 * (1 / (1 + np.exp(-2)) - 0.5) * 2 / 2
+    assert losses.tolist() == pytest.approx([expected] * 3)
+    assert objective_of(plain, feeder, classes=3)(torch.nn.Identity(), batch).tolist() == pytest.approx([np.log(2)] * 3)
+
+
 def test_r_drop_is_fed_half_as_many_tokens(make_recipe):
     recipe = make_recipe(training={"forward_tokens": 1001}, adapters={"dropout": 0.1})
     assert forward_tokens_of(recipe) == 1001

@@ -222,9 +222,19 @@ def test_what_does_not_go_together_is_refused(change, message, small_recipe, ref
     assert message in refused("train", small_recipe, "--out", tmp_path / "out", "--set", change)
 
 
-def test_a_mapping_of_labels_is_for_one_class_per_text(outcome, source, refused):
-    arguments = ("evaluate", outcome.folder, "--data", source, "--map", "orchard=harbour")
-    assert "--map is for classifiers of one class per text" in refused(*arguments)
+def test_labels_in_other_words(outcome, tmp_path, pennyweight, classifier):
+    """Theirs translated back is ours; a label that is not mapped is taken off, and a text that has no other left out."""
+    rows = [(text, "|".join(["noise", *map(str.upper, labels)])) for text, labels in tagged()]
+    theirs = write_csv(tmp_path / "theirs.csv", rows, ("text", "tags"))
+    mapping = ",".join(f"{label.upper()}={label}" for label in LABELS)
+    code, stdout, stderr = pennyweight("evaluate", outcome.folder, "--data", theirs, "--map", mapping, "--json")
+    assert code == 0, stderr
+    found = json.loads(stdout)
+    some = [(text, labels) for text, labels in tagged() if labels]
+    assert found["unmapped"] == {"noise": 120}
+    assert found["examples"] == len(some) < 120
+    expected = classifier.evaluate(*map(list, zip(*some, strict=True)))
+    assert found["macro_f1"] == pytest.approx(expected.macro_f1)
 
 
 def test_compared_with_itself_it_is_what_evaluating_gives(outcome, classifier, source, tmp_path, pennyweight):

@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pennyweight.training.batch import Batch
-from pennyweight.training.distillation import distilled, soft_loss, soft_targets
+from pennyweight.training.distillation import distilled, soft_binary_loss, soft_loss, soft_targets
 from pennyweight.training.losses import item_loss
 from pennyweight.training.objectives import one_pass, supervised
+from pennyweight.training.several_labels import binary_loss
 
 ENTROPY = partial(functional.cross_entropy, reduction="none")
 
@@ -93,3 +94,23 @@ def test_gradients_stay_finite_where_teacher_and_network_are_certain_of_differen
     (gradient,) = torch.autograd.grad(loss.sum(), logits)
     assert torch.isfinite(loss).all()
     assert torch.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_of_several_labels_each_is_compared_by_itself(temperature, items):
+    logits, _, _ = items
+    torch.manual_seed(1)
+    teacher = torch.randn(9, 4)
+    targets, own = torch.sigmoid(teacher / temperature), torch.sigmoid(logits / temperature)
+    divergence = targets * (targets / own).log() + (1 - targets) * ((1 - targets) / (1 - own)).log()
+    loss = soft_binary_loss(logits, targets, torch.full((9,), temperature))
+    torch.testing.assert_close(loss, temperature**2 * divergence.mean(dim=1))
+    itself = soft_binary_loss(teacher, targets, torch.full((9,), temperature))
+    torch.testing.assert_close(itself, torch.zeros(9), atol=2e-5, rtol=0)
+
+
+def test_of_several_labels_a_teacher_that_says_them_gives_their_loss(items):
+    logits, _, _ = items
+    truth = torch.arange(36).reshape(9, 4) % 3 == 0
+    loss = soft_binary_loss(logits, truth.float(), torch.ones(9))
+    torch.testing.assert_close(loss, binary_loss()(logits, truth))

@@ -9,7 +9,13 @@ from torch import Tensor, nn
 from pennyweight.training.batch import Batch
 from pennyweight.training.distillation import distilled, soft_targets
 from pennyweight.training.losses import item_loss
-from pennyweight.training.objectives import one_pass, r_drop, supervised, symmetric_divergence
+from pennyweight.training.objectives import (
+    one_pass,
+    r_drop,
+    supervised,
+    symmetric_binary_divergence,
+    symmetric_divergence,
+)
 
 LABELS = torch.tensor([0, 1, 2, 0, 2])
 
@@ -92,3 +98,12 @@ def test_r_drop_keeps_windows_with_their_texts():
     loss = supervised(item_loss("cross-entropy"))
     batch = Batch(inputs, LABELS)
     torch.testing.assert_close(r_drop(loss, weight=1.0)(Windows(), batch), one_pass(loss)(Windows(), batch))
+
+
+def test_of_several_labels_the_divergence_is_of_yes_and_no():
+    """A label's yes and no are two classes with logits z and 0."""
+    torch.manual_seed(0)
+    one, other = torch.randn(2, 5, 3)
+    as_classes = [torch.stack([logits, torch.zeros_like(logits)], dim=-1).reshape(-1, 2) for logits in (one, other)]
+    expected = symmetric_divergence(*as_classes).reshape(5, 3).mean(dim=1)
+    torch.testing.assert_close(symmetric_binary_divergence(one, other), expected)

@@ -7,9 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pennyweight.data.faults import check_columns, describe_bad_rows, fault_of, join_texts
 from pennyweight.data.group_names import group_name
-from pennyweight.data.label_sets import SEPARATOR, LabelSetEncoder, canonical_set, require_apart
+from pennyweight.data.label_sets import SEPARATOR, LabelSetEncoder, canonical_set, membership, require_apart
 from pennyweight.data.labels import LabelEncoder, canonical, discover
 from pennyweight.data.readers import Row
 from pennyweight.data.sources import Split, stream_rows
@@ -271,3 +274,10 @@ def _usable(rows: Iterator[Row], schema: Schema, skipped: list[int], source: str
             skipped.append(row.number)
         else:
             raise InputError(describe_bad_rows(source, row, fault, rows, schema))
+
+
+def truth_of(examples: Sequence[Example], classes: int, *, several: bool) -> NDArray[Any]:
+    """Labels as an array: class indices int [n], or of ``several`` labels which ones apply, bool [n, classes]."""
+    if several:
+        return membership([example.label for example in examples if isinstance(example.label, tuple)], classes)
+    return np.array([example.label for example in examples], dtype=np.int64)

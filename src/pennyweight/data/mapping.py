@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pennyweight.data.label_sets import canonical_set
 from pennyweight.data.labels import canonical, listed
 from pennyweight.data.readers import Row
 from pennyweight.errors import InputError
@@ -59,40 +60,50 @@ def require_known(mapping: Mapping[str, str], labels: Sequence[str]) -> None:
             )
 
 
-def mapped_rows(rows: Iterator[Row], column: str, mapping: Mapping[str, str], dropped: Counter[str]) -> Iterator[Row]:
+def mapped_rows(
+    rows: Iterator[Row],
+    column: str,
+    mapping: Mapping[str, str],
+    dropped: Counter[str],
+    *,
+    separator: str | None = None,
+) -> Iterator[Row]:
     """Rows with their labels in our words; rows whose label is not mapped are left out and counted by that label.
 
-    A row without a label passes as it is: what to do with it is decided where rows become examples.
+    Of several labels those that are not mapped are taken off the row, and a row that loses all of them is left out. A
+    row without a label passes as it is: what to do with it is decided where rows become examples.
 
     Args:
         rows: the rows.
         column: name of the label column; rows that lack it pass as they are.
         mapping: their label → ours; integers by their digits.
         dropped: where to count the labels that are left out.
+        separator: of several labels per row what stands between them in a text; none: a row has one label.
 
     Raises:
         InputError: every row was left out.
     """
     kept = False
     for row in rows:
-        label = _written(row.values.get(column))
-        if label is None:
+        theirs = _written(row.values.get(column), separator)
+        if theirs is None or not theirs:
             kept = True
             yield row
-        elif label in mapping:
+            continue
+        dropped.update(label for label in theirs if label not in mapping)
+        ours = [mapping[label] for label in theirs if label in mapping]
+        if ours:
             kept = True
-            yield Row(row.number, {**row.values, column: mapping[label]})
-        else:
-            dropped[label] += 1
+            yield Row(row.number, {**row.values, column: ours[0] if separator is None else ours})
     if dropped and not kept:
         seen = listed([name for name, _ in dropped.most_common()])
         raise InputError(f"--map: maps none of the labels in the data; these are: {seen}")
 
 
-def _written(value: Any) -> str | None:
-    """A label as `canonical` reads it, as text; none where it is missing or can be no label."""
+def _written(value: Any, separator: str | None) -> list[str] | None:
+    """A row's labels as `canonical` reads them, as texts; none where they are missing or can be no labels."""
     try:
-        label = canonical(value)
+        found = (canonical(value),) if separator is None else canonical_set(value, separator)
     except TypeError:
         return None
-    return None if label is None else str(label)
+    return None if found is None or None in found else [str(label) for label in found]

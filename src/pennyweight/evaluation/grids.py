@@ -51,7 +51,7 @@ def left_out(found: Comparison | Audit) -> list[str]:
         lines.append(f"{found.skipped:,} rows skipped: no usable text or label.")
     if found.unmapped:
         counts = ", ".join(f"{label} {count:,}" for label, count in found.unmapped.items())
-        lines.append(f"{sum(found.unmapped.values()):,} rows left out by the label mapping: {counts}.")
+        lines.append(f"{sum(found.unmapped.values()):,} left out by the label mapping: {counts}.")
     missing = getattr(found, "left_out", 0)
     if missing:
         lines.append(f"{missing:,} items left out: not all have a prediction of them.")

@@ -1,6 +1,7 @@
 """One answer from several: pools of predicted probabilities, and how they are fitted to labelled items.
 
-Everything works on log probabilities, [members, items, classes], and yields log probabilities, [items, classes].
+Everything works on log probabilities, [members, items, classes], and yields log probabilities, [items, classes]. Where
+items have several labels, each label of each of them is an item here, of the two classes no and yes.
 """
 
 from __future__ import annotations

@@ -198,12 +198,6 @@ def write_manifest(folder: Path, manifest: Card) -> None:
     write_text(folder / MANIFEST, manifest.model_dump_json(indent=2) + "\n")
 
 
-def require_one_class(manifest: Card, *, what: str) -> None:
-    """Raises InputError where a classifier gives any number of labels, and ``what`` is for one class per text."""
-    if manifest.problem != "single-label":
-        raise InputError(f"{what} is for classifiers of one class per text, and this one gives several labels")
-
-
 def record_int8(folder: Path, record: Int8Record) -> None:
     """Add what int8 costs to ``folder/classifier.json``, in the place of an earlier measurement.
 

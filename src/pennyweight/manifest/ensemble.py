@@ -46,7 +46,7 @@ class FittedRecord(BaseModel):
     data: str
     examples: int = Field(ge=1)
     log_loss: float
-    """Of the ensemble on these very items, at its temperature."""
+    """Of the ensemble on these very items, at its temperature; of several labels the mean over labels, too."""
     member_log_loss: tuple[float, ...]
     """Of each member, at its own temperature."""
 

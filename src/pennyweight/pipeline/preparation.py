@@ -18,7 +18,7 @@ from pennyweight.data.label_sets import membership
 from pennyweight.data.mapping import mapped_rows, require_known
 from pennyweight.data.sources import Split, stream_rows
 from pennyweight.errors import InputError
-from pennyweight.manifest import Card, require_one_class
+from pennyweight.manifest import Card
 from pennyweight.recipe import Data, Recipe
 
 
@@ -219,7 +219,8 @@ def stream_source(
     rows = stream_rows(source, split=split)
     if schema.mapping is not None and schema.label is not None:
         require_known(schema.mapping, schema.labels or ())
-        rows = mapped_rows(rows, schema.label, schema.mapping, Counter() if unmapped is None else unmapped)
+        counted, separator = Counter() if unmapped is None else unmapped, schema.separator if schema.several else None
+        rows = mapped_rows(rows, schema.label, schema.mapping, counted, separator=separator)
     return stream_examples(rows, schema, skipped=skipped, source=source)
 
 
@@ -250,14 +251,8 @@ def schema_of_card(
     mapping: Mapping[str, str] | None = None,
     groups: str | None = None,
 ) -> Schema:
-    """The columns and labels that a classifier was trained with, or others for other data; ``groups`` is one, too.
-
-    Raises:
-        InputError: a mapping, where texts have several labels.
-    """
+    """The columns and labels that a classifier was trained with, or others for other data; ``groups`` is one, too."""
     record = manifest.text
-    if mapping is not None:
-        require_one_class(manifest, what="--map")
     return Schema(
         text=text or record.columns,
         label=label or record.label_column,

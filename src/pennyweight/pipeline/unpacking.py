@@ -24,10 +24,10 @@ from pennyweight.model.device import Machine, peak_device_bytes
 from pennyweight.model.kinds import AdapterOptions, Pruning
 from pennyweight.model.network import HeadShape
 from pennyweight.recipe import Pooling, Recipe
-from pennyweight.training.distillation import SOFT_TARGETS, distilled
+from pennyweight.training.distillation import SOFT_TARGETS, distilled, soft_binary_loss, soft_loss
 from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.fit import Conduct, Fitted
-from pennyweight.training.losses import balanced_weights, item_loss, penalty_of
+from pennyweight.training.losses import ItemLoss, balanced_weights, item_loss, penalty_of
 from pennyweight.training.objectives import Objective, one_pass, r_drop, supervised
 from pennyweight.training.selection import Selection
 from pennyweight.training.several_labels import balanced_positive_weights, binary_loss
@@ -65,21 +65,33 @@ def conduct_of(recipe: Recipe) -> Conduct:
 
 def objective_of(recipe: Recipe, feeder: Feeder, *, classes: int) -> Objective:
     """What training minimises over the items of a feeder, whose extras may hold soft targets."""
+    objective, several = recipe.objective, recipe.data.task == "multi-label"
+    of_item = binary_loss_of(recipe, feeder) if several else item_loss_of(recipe, feeder, classes=classes)
+    taught = distilled(of_item, soft_binary_loss if several else soft_loss)
+    loss = taught if SOFT_TARGETS in feeder.extras else supervised(of_item)
+    return r_drop(loss, weight=objective.r_drop, several=several) if objective.r_drop else one_pass(loss)
+
+
+def item_loss_of(recipe: Recipe, feeder: Feeder, *, classes: int) -> ItemLoss:
+    """The loss against the label, where a text has one class."""
     objective, weights = recipe.objective, recipe.objective.class_weights
-    smoothing = recipe.training.label_smoothing
-    if recipe.data.task == "multi-label":
-        positive = balanced_positive_weights(feeder.labels) if weights == "balanced" else weights
-        penalty = penalty_of(objective.loss, gamma=objective.gamma, q=objective.q)
-        return one_pass(supervised(binary_loss(penalty, label_smoothing=smoothing, positive_weights=positive)))
-    of_item = item_loss(
+    return item_loss(
         objective.loss,
         gamma=objective.gamma,
         q=objective.q,
-        label_smoothing=smoothing,
+        label_smoothing=recipe.training.label_smoothing,
         class_weights=balanced_weights(feeder.labels, classes=classes) if weights == "balanced" else weights,
     )
-    loss = distilled(of_item) if SOFT_TARGETS in feeder.extras else supervised(of_item)
-    return r_drop(loss, weight=objective.r_drop) if objective.r_drop else one_pass(loss)
+
+
+def binary_loss_of(recipe: Recipe, feeder: Feeder) -> ItemLoss:
+    """The loss against the labels, where a text has several."""
+    objective, weights = recipe.objective, recipe.objective.class_weights
+    return binary_loss(
+        penalty_of(objective.loss, gamma=objective.gamma, q=objective.q),
+        label_smoothing=recipe.training.label_smoothing,
+        positive_weights=balanced_positive_weights(feeder.labels) if weights == "balanced" else weights,
+    )
 
 
 def forward_tokens_of(recipe: Recipe) -> int:

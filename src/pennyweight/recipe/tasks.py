@@ -7,11 +7,9 @@ from collections.abc import Mapping
 from pydantic import BaseModel
 
 _ONE_CLASS_ONLY = (
-    ("objective", "r_drop"),
     ("objective", "contrastive_epochs"),
     ("head", "start"),
     ("filter", "label_noise"),
-    ("teachers", "sources"),
     ("unlabelled", "source"),
     ("augmentation", "balance"),
     ("training", "sampler"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,10 @@ from pennyweight.training.objectives import BatchLoss
 
 SOFT_TARGETS, MIXTURE, TEMPERATURE, WEIGHT = "soft_targets", "mixture", "temperature", "weight"
 """Names in `Batch.extras`, one row or number for each item."""
+
+
+SoftLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Logits and probabilities [batch, classes], temperature [batch] → loss of each item [batch], in nats."""
 
 
 def soft_targets(
@@ -52,17 +56,26 @@ def soft_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     return divergence * temperature.square()
 
 
-def distilled(label_loss: ItemLoss) -> BatchLoss:
-    """The loss against the label and that against soft targets, mixed item by item as `soft_targets` said."""
+def soft_binary_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
+    """`soft_loss` where a text has several labels: mean over labels of T² KL of yes and no, sigmoid(logits / T)."""
+    scaled = logits / temperature[:, None]
+    yes, no = functional.logsigmoid(scaled), functional.logsigmoid(-scaled)
+    divergence = functional.kl_div(yes, targets, reduction="none") + functional.kl_div(
+        no, 1 - targets, reduction="none"
+    )
+    return divergence.mean(dim=1) * temperature.square()
+
+
+def distilled(label_loss: ItemLoss, soft: SoftLoss = soft_loss) -> BatchLoss:
+    """The loss against the label and that against soft targets, mixed item by item as `soft_targets` said.
+
+    Of an item it is weight times ((1 - mixture) label loss + mixture soft loss), [batch].
+    """
 
     def of_batch(logits: Tensor, batch: Batch) -> Tensor:
-        return distilled_loss(label_loss, logits, batch.labels, batch.extras)
+        extras = batch.extras
+        share = extras[MIXTURE]
+        taught = soft(logits, extras[SOFT_TARGETS], extras[TEMPERATURE])
+        return extras[WEIGHT] * ((1 - share) * label_loss(logits, batch.labels) + share * taught)
 
     return of_batch
-
-
-def distilled_loss(label_loss: ItemLoss, logits: Tensor, labels: Tensor, extras: Mapping[str, Tensor]) -> Tensor:
-    """Weight times ((1 - mixture) label loss + mixture soft loss) of each item, [batch]."""
-    share = extras[MIXTURE]
-    soft = soft_loss(logits, extras[SOFT_TARGETS], extras[TEMPERATURE])
-    return extras[WEIGHT] * ((1 - share) * label_loss(logits, labels) + share * soft)

@@ -20,7 +20,8 @@ LossName = Literal["cross-entropy", "focal", "gce"]
 ItemLoss = Callable[[Tensor, Tensor], Tensor]
 """(logits [batch, classes], labels) → loss of each item [batch], in nats.
 
-Labels are class numbers, int64 [batch], or shares of each class, float [batch, classes], whose rows sum to 1.
+Labels are class numbers, int64 [batch], or shares of each class, float [batch, classes], whose rows sum to 1; where a
+text has several labels, which of them apply, bool, or how surely, float, [batch, classes].
 """
 
 Penalty = Callable[[Tensor], Tensor]

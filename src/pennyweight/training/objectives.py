@@ -39,15 +39,21 @@ def one_pass(loss: BatchLoss) -> Objective:
     return objective
 
 
-def r_drop(loss: BatchLoss, *, weight: float) -> Objective:
+def r_drop(loss: BatchLoss, *, weight: float, several: bool = False) -> Objective:
     """The mean loss of two dropout passes, and ``weight`` times how far apart they are (Wu et al. 2021, 2106.14448).
 
     Both passes are one, of a batch of twice the size. Without dropout they are equal and the second term is 0.
+
+    Args:
+        loss: of one pass.
+        weight: of the divergence.
+        several: whether texts have several labels, each a question of its own.
     """
+    apart = symmetric_binary_divergence if several else symmetric_divergence
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         first, second = network(**_twice(batch.inputs)).chunk(2)
-        return (loss(first, batch) + loss(second, batch)) / 2 + weight * symmetric_divergence(first, second)
+        return (loss(first, batch) + loss(second, batch)) / 2 + weight * apart(first, second)
 
     return objective
 
@@ -64,3 +70,8 @@ def symmetric_divergence(one: Tensor, other: Tensor) -> Tensor:
     """Mean of the two Kullback-Leibler divergences between what two sets of logits [batch, classes] say: [batch]."""
     first, second = one.log_softmax(dim=1), other.log_softmax(dim=1)
     return ((first.exp() - second.exp()) * (first - second)).sum(dim=1) / 2
+
+
+def symmetric_binary_divergence(one: Tensor, other: Tensor) -> Tensor:
+    """`symmetric_divergence` of yes and no, mean over the labels: [batch]."""
+    return ((one.sigmoid() - other.sigmoid()) * (one - other)).mean(dim=1) / 2

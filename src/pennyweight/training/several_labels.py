@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from pennyweight.training.losses import Penalty
+from pennyweight.training.losses import ItemLoss, Penalty
 
 
 def binary_loss(
     penalty: Penalty = torch.neg, *, label_smoothing: float = 0.0, positive_weights: Sequence[float] | None = None
-) -> Callable[[Tensor, Tensor], Tensor]:
+) -> ItemLoss:
     """Mean over labels of what the answer yes or no, of probability sigmoid(logit) or the rest, costs.
 
     Args:

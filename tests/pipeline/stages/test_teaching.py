@@ -14,6 +14,7 @@ from pennyweight.cache import default_cache
 from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.manifest import read_manifest
 from pennyweight.pipeline.predicting import parse_columns, predict_source
 from pennyweight.pipeline.preparation import collect
@@ -88,9 +89,11 @@ def test_teachers_are_averaged_by_their_weights():
         powers = np.exp(logits / 2)
         return powers / powers.sum(axis=1, keepdims=True)
 
-    np.testing.assert_allclose(softened([one, other], temperature=2.0), (share(one) + share(other)) / 2)
+    np.testing.assert_allclose(
+        softened([one, other], decision=Decision(temperature=2.0)), (share(one) + share(other)) / 2
+    )
     expected = (3 * share(one) + share(other)) / 4
-    np.testing.assert_allclose(softened([one, other], (3.0, 1.0), temperature=2.0), expected)
+    np.testing.assert_allclose(softened([one, other], (3.0, 1.0), Decision(temperature=2.0)), expected)
 
 
 def test_the_run_says_what_its_teachers_know(make_recipe, taught, other_order):
@@ -179,7 +182,7 @@ def test_a_label_that_a_teacher_does_not_know_is_named(make_recipe, other_order,
 def test_a_teacher_of_several_labels_is_refused(make_recipe, other_order, tmp_path, monkeypatch):
     several = read_manifest(other_order).model_copy(update={"problem": "multi-label"})
     monkeypatch.setattr(teachers_module, "read_either", lambda _folder: several)
-    with pytest.raises(InputError, match="gives a text several labels; a teacher has to choose one"):
+    with pytest.raises(InputError, match="gives a text several labels, the student one class"):
         train_quietly(make_recipe(teachers={"sources": [str(other_order)]}), tmp_path / "out")
 
 

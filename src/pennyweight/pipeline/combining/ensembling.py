@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pennyweight.classifier import Classifier
-from pennyweight.data.examples import Schema
+from pennyweight.data.examples import Schema, truth_of
 from pennyweight.data.windows import windows
 from pennyweight.ensemble import Ensemble, order_of
 from pennyweight.environment import git_state, versions
 from pennyweight.errors import InputError
 from pennyweight.evaluation.calibration import fit_temperature
+from pennyweight.evaluation.decisions import tune_thresholds
 from pennyweight.evaluation.metrics import check_logits, log_softmax
 from pennyweight.evaluation.pooling import Stacking, fit_stacking, fit_weights
 from pennyweight.files import write_bytes, write_text
@@ -24,7 +25,6 @@ from pennyweight.manifest import (
     Manifest,
     file_digest,
     read_manifest,
-    require_one_class,
     require_unaltered,
     write_manifest,
 )
@@ -69,7 +69,8 @@ def make_ensemble(
         folders: the classifiers, in the order of the members; the first one's labels and columns are the ensemble's.
         out: new or empty folder.
         method: ``mean`` of probabilities, ``weighted`` mean, or ``stacked`` logistic regression.
-        data: labelled items that no member has learnt from, which weights, coefficients and temperature are fitted to.
+        data: labelled items that no member has learnt from, which weights, coefficients, temperature and, of several
+            labels, thresholds are fitted to. Without them thresholds are the mean of the members'.
         schema: columns and labels of these data; none: those of the first member.
         backbone: where the members' backbone now lives, if not where it was at training.
 
@@ -85,8 +86,8 @@ def make_ensemble(
     if data is None:
         return _write(record, folders, out, stacking=None)
     members = [Classifier.load(folder, backbone=backbone) for folder in folders]
-    logs, labels = _logs(Ensemble(record, members), data, schema or schema_of_card(record))
-    record, stacking = _fitted(record, members, logs, labels, data=data)
+    logs, truth = _logs(Ensemble(record, members), data, schema or schema_of_card(record))
+    record, stacking = _fitted(record, members, logs, truth, data=data)
     return _write(record, folders, out, stacking=stacking)
 
 
@@ -98,10 +99,11 @@ def _read_members(folders: Sequence[Path]) -> list[Manifest]:
     for folder in folders:
         manifest = read_manifest(folder)
         require_unaltered(folder, manifest)
-        require_one_class(manifest, what="ensemble")
         manifests.append(manifest)
     for manifest in manifests:
         order_of(manifest.labels, manifests[0].labels)
+        if manifest.problem != manifests[0].problem:
+            raise InputError("ensemble: some members give a text one class and others several labels; take one kind")
     return manifests
 
 
@@ -112,8 +114,11 @@ def _draft(folders: Sequence[Path], manifests: Sequence[Manifest], *, method: Me
         MemberRecord(name=folder.resolve().name, sha256=file_digest(folder / MANIFEST), weight=even)
         for folder in folders
     )
+    thresholds = [np.array(one.thresholds)[order_of(one.labels, first.labels)] for one in manifests if one.thresholds]
     return EnsembleManifest(
         labels=first.labels,
+        problem=first.problem,
+        thresholds=tuple(np.mean(thresholds, axis=0).tolist()) if thresholds else None,
         text=first.text,
         temperature=1.0,
         files={},
@@ -144,13 +149,13 @@ def _sum_of_plans(manifests: Sequence[Manifest]) -> dict[str, Any]:
 
 
 def _logs(ensemble: Ensemble, data: str, schema: Schema) -> tuple[np.ndarray, np.ndarray]:
-    """Each member's log probabilities of labelled items, [members, items, classes], and the items' labels, [items]."""
+    """Each member's log probabilities of labelled items, [members, questions, answers], and the items' labels."""
     logs, labels = [], []
     for window in windows(stream_source(data, schema, skipped=[]), WINDOW):
-        truth = np.array([example.label for example in window], dtype=np.int64)
+        truth = truth_of(window, len(ensemble.labels), several=ensemble.decision.several)
         found = ensemble.member_logs(ensemble.tokenise([example.text for example in window]))
         for member in found:
-            check_logits(member, truth)
+            check_logits(member, _answers(truth))
         logs.append(found)
         labels.append(truth)
     if not labels:
@@ -158,29 +163,38 @@ def _logs(ensemble: Ensemble, data: str, schema: Schema) -> tuple[np.ndarray, np
     return np.concatenate(logs, axis=1), np.concatenate(labels)
 
 
+def _answers(truth: np.ndarray) -> np.ndarray:
+    """The right answer to each question: a class index, or 1 where a label of a text applies, int [questions]."""
+    return truth.ravel().astype(np.int64)
+
+
 def _fitted(
-    record: EnsembleManifest, members: Sequence[Classifier], logs: np.ndarray, labels: np.ndarray, *, data: str
+    record: EnsembleManifest, members: Sequence[Classifier], logs: np.ndarray, truth: np.ndarray, *, data: str
 ) -> tuple[EnsembleManifest, Stacking | None]:
-    """The manifest with weights or coefficients, temperature and what they were fitted to."""
-    stacking = None
+    """The manifest with weights or coefficients, temperature, thresholds, and what they were fitted to."""
+    stacking, answers = None, _answers(truth)
     if record.method == "weighted":
-        weights = fit_weights(logs, labels)
+        weights = fit_weights(logs, answers)
         named = zip(record.members, weights.tolist(), strict=True)
         record = record.model_copy(
             update={"members": tuple(member.model_copy(update={"weight": weight}) for member, weight in named)}
         )
     elif record.method == "stacked":
-        stacking = fit_stacking(logs, labels)
-    combined = Ensemble(record, members, stacking=stacking).combine(logs)
-    temperature = fit_temperature(combined, labels)
-    items = np.arange(len(labels))
+        stacking = fit_stacking(logs, answers)
+    ensemble = Ensemble(record, members, stacking=stacking)
+    combined = ensemble.combine(logs)
+    temperature, questions = fit_temperature(combined, answers), np.arange(len(answers))
     fitted = FittedRecord(
         data=data,
-        examples=len(labels),
-        log_loss=-float(log_softmax(combined, temperature)[items, labels].mean()),
-        member_log_loss=tuple(-float(own[items, labels].mean()) for own in logs),
+        examples=len(truth),
+        log_loss=-float(log_softmax(combined, temperature)[questions, answers].mean()),
+        member_log_loss=tuple(-float(own[questions, answers].mean()) for own in logs),
     )
-    return record.model_copy(update={"temperature": temperature, "fitted": fitted}), stacking
+    update: dict[str, Any] = {"temperature": temperature, "fitted": fitted}
+    if ensemble.decision.several:
+        decision = replace(ensemble.decision, temperature=temperature)
+        update["thresholds"] = tune_thresholds(decision.probabilities(ensemble.as_logits(combined)), truth)
+    return record.model_copy(update=update), stacking
 
 
 def _write(record: EnsembleManifest, folders: Sequence[Path], out: Path, *, stacking: Stacking | None) -> Combined:

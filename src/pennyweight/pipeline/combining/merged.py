@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.data.examples import Example
-from pennyweight.evaluation.metrics import Interval, Metrics
+from pennyweight.evaluation.judged import AnyMetrics
+from pennyweight.evaluation.metrics import Interval
 from pennyweight.opening import load
 from pennyweight.pipeline.preparation import schema_of_card, stream_source
 from pennyweight.predictor import Predictor
@@ -23,7 +24,7 @@ class Judged:
     data: str
     examples: int
     before: Interval
-    """Accuracy."""
+    """Accuracy; of several labels per text the share of texts whose labels are all right."""
     after: Interval
 
     def as_dict(self) -> dict[str, Any]:
@@ -44,15 +45,15 @@ def compare_merged(
     return rows
 
 
-def _judged(predictor: Predictor, own: Predictor, source: str) -> Metrics:
+def _judged(predictor: Predictor, own: Predictor, source: str) -> AnyMetrics:
     """A classifier on data that are read as ``own`` reads them: labels go by name, for their numbers may be others."""
     texts, labelled = itertools.tee(stream_source(source, schema_of_card(own.manifest), skipped=[]))
-    metrics = predictor.evaluate((one.text for one in texts), _names(own.labels, labelled), resamples=100)
-    assert isinstance(metrics, Metrics)
-    return metrics
+    return predictor.evaluate((one.text for one in texts), _names(own.labels, labelled), resamples=100)
 
 
-def _names(labels: Sequence[str], examples: Iterable[Example]) -> Iterator[str]:
+def _names(labels: Sequence[str], examples: Iterable[Example]) -> Iterator[str | list[str]]:
     for one in examples:
-        assert isinstance(one.label, int)  # classifiers of several labels are not merged
-        yield labels[one.label]
+        if isinstance(one.label, tuple):
+            yield [labels[index] for index in one.label]
+        elif one.label is not None:
+            yield labels[one.label]

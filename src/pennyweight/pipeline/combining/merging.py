@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -23,7 +24,6 @@ from pennyweight.manifest import (
     HeadRecord,
     Manifest,
     read_manifest,
-    require_one_class,
     require_unaltered,
 )
 from pennyweight.model.adapters import read_tensors
@@ -122,7 +122,6 @@ def merge_classifiers(folders: Sequence[Path], out: Path, blend: Blend, *, backb
 def _require_mergeable(folder: Path, manifest: Manifest, first: BackboneRecord) -> None:
     """Raises InputError where a classifier was altered, or is of a kind or on a backbone that cannot be merged."""
     require_unaltered(folder, manifest)
-    require_one_class(manifest, what="merge")
     if manifest.adapters.kind != "lora":
         raise InputError(
             f"{folder}: its adapters are of kind {manifest.adapters.kind}, and only lora can be merged; combine such "
@@ -172,10 +171,15 @@ def _read(folder: Path, manifest: Manifest, files: BackboneFiles) -> Member:
 
 
 def _together(members: Sequence[Member], weights: Sequence[float], files: BackboneFiles) -> Member:
-    """The first member with the weighted mean of all heads and temperatures."""
+    """The first member with the weighted mean of all heads, temperatures and thresholds."""
     first = members[0].manifest
     for member in members:
         record = member.manifest.head
+        if member.manifest.problem != first.problem:
+            raise InputError(
+                f"{member.folder}: one gives a text one class and the other several labels, of this and "
+                f"{members[0].folder}; heads are merged of one kind alone"
+            )
         if (record.kind == "stock", record.pooling) != (first.head.kind == "stock", first.head.pooling):
             raise InputError(
                 f"{member.folder}: its head or pooling is of another kind than that of {members[0].folder}; heads upon "
@@ -183,22 +187,31 @@ def _together(members: Sequence[Member], weights: Sequence[float], files: Backbo
             )
     by_class = output_shapes(files.config)[1] if first.head.kind == "stock" else ["out.weight", "out.bias"]
     heads = [_dense(member.head) for member in members]
+    orders = [[member.manifest.labels.index(label) for label in first.labels] for member in members]
     mean: dict[str, Tensor] = {}
-    for weight, member, head in zip(weights, members, heads, strict=True):
-        order = [member.manifest.labels.index(label) for label in first.labels]
+    for weight, order, head in zip(weights, orders, heads, strict=True):
         for name, tensor in head.items():
             own = tensor[order] if name in by_class else tensor
             mean[name] = mean.get(name, torch.zeros_like(own)) + weight * own
-    temperatures = (member.manifest.temperature for member in members)
     manifest = first.model_copy(
         update={
-            "temperature": sum(weight * one for weight, one in zip(weights, temperatures, strict=True)),
+            "temperature": float(np.average([member.manifest.temperature for member in members], weights=weights)),
+            "thresholds": _mean_thresholds(members, orders, weights),
             "head": first.head
             if first.head.kind == "stock"
             else HeadRecord(kind="linear", pooling=first.head.pooling, rank=None),
         }
     )
     return replace(members[0], manifest=manifest, head=mean)
+
+
+def _mean_thresholds(
+    members: Sequence[Member], orders: Sequence[Sequence[int]], weights: Sequence[float]
+) -> tuple[float, ...] | None:
+    """Of each label in the first member's order; none where texts have one class."""
+    given = [member.manifest.thresholds for member in members]
+    own = [[one[place] for place in order] for one, order in zip(given, orders, strict=True) if one is not None]
+    return tuple(np.average(own, axis=0, weights=weights).tolist()) if own else None
 
 
 def _dense(head: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.data.examples import Example
+from pennyweight.data.examples import Example, truth_of
 from pennyweight.data.faults import join_texts
-from pennyweight.data.label_sets import membership
 from pennyweight.data.windows import windows
 from pennyweight.errors import InputError
 from pennyweight.evaluation.joint import JointCounts
@@ -128,7 +127,7 @@ def _ask(
     found: Examined, members: Sequence[Member], examples: Sequence[Example], versions: Sequence[Sequence[str]]
 ) -> None:
     """Add one window's examples to what was found."""
-    truth = _truth(examples, found)
+    truth = truth_of(examples, len(found.labels), several=found.joint.codes is not None)
     true = found.numbers(truth)
     texts = versions[0]
     changes = [
@@ -152,13 +151,6 @@ def _ask(
             _note_lengths(found, clean, texts)
     found.right.append(predicted[:, 0] == true)
     found.joint.update(true, predicted)
-
-
-def _truth(examples: Sequence[Example], found: Examined) -> NDArray[Any]:
-    """Class indices int [n], or of several labels which ones apply, bool [n, classes]."""
-    if found.joint.codes is None:
-        return np.array([example.label for example in examples], dtype=np.int64)
-    return membership([one.label for one in examples if isinstance(one.label, tuple)], len(found.labels))
 
 
 def _note_lengths(found: Examined, answer: Answer, texts: Sequence[str]) -> None:

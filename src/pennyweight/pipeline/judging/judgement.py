@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pennyweight.data.examples import Example, Schema
+from pennyweight.data.examples import Example, Schema, truth_of
 from pennyweight.data.group_names import group_name
-from pennyweight.data.label_sets import membership
 from pennyweight.data.windows import windows
 from pennyweight.data.writers import Kind, open_table
 from pennyweight.evaluation.agreement import Agreement, StreamingAgreement
@@ -142,7 +141,8 @@ def judge(
         for window in windows(examples, WINDOW):
             tokens = classifier.tokenise([example.text for example in window])
             logits = classifier.logits_of(tokens)
-            truth, probabilities = _truth(window, classifier), classifier.probabilities(logits)
+            truth = truth_of(window, len(classifier.labels), several=decision.several)
+            probabilities = classifier.probabilities(logits)
             decided = decision.decide(probabilities)
             metrics.update(logits, truth)
             if reference is not None:
@@ -213,13 +213,6 @@ def _predictions(folder: Path | None, answers: Answers) -> Any:
 
 
 def _discard(_rows: Any) -> None: ...
-
-
-def _truth(window: list[Example], classifier: Predictor) -> np.ndarray:
-    """Class indices int [n], or of several labels which ones apply, bool [n, classes]."""
-    if classifier.decision.several:
-        return membership([example.label for example in window], len(classifier.labels))  # type: ignore[misc]
-    return np.array([example.label for example in window], dtype=np.int64)
 
 
 def _predicted(

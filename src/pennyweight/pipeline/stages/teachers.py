@@ -14,6 +14,7 @@ from pennyweight.cache import Cache
 from pennyweight.data.labels import listed
 from pennyweight.data.logits import logit_columns, read_logits
 from pennyweight.errors import InputError, RunError
+from pennyweight.evaluation.decisions import Problem
 from pennyweight.manifest import Card, file_digest, prediction_digest
 from pennyweight.manifest.ensemble import read_either
 from pennyweight.opening import load
@@ -120,9 +121,10 @@ def teachers_of(recipe: Recipe, labels: tuple[str, ...]) -> tuple[Teacher, ...]:
 
     Raises:
         InputError: a teacher is neither a classifier folder nor a Parquet file of logits, or a label is unknown to it,
-            or a file of logits is to label texts that it has none of.
+            or it gives a text one class and the student several labels or the other way round, or a file of logits is
+            to label texts that it has none of.
     """
-    found = tuple(_find(source, labels) for source in recipe.teachers.sources)
+    found = tuple(_find(source, labels, problem=recipe.data.task) for source in recipe.teachers.sources)
     file = next((teacher for teacher in found if isinstance(teacher, File)), None)
     if file is not None and recipe.unlabelled.labeller == "teachers":
         raise InputError(
@@ -132,7 +134,7 @@ def teachers_of(recipe: Recipe, labels: tuple[str, ...]) -> tuple[Teacher, ...]:
     return found
 
 
-def _find(source: str, labels: tuple[str, ...]) -> Teacher:
+def _find(source: str, labels: tuple[str, ...], *, problem: Problem = "single-label") -> Teacher:
     path = Path(source).expanduser()
     if path.is_file():
         logit_columns(path, labels)
@@ -140,8 +142,12 @@ def _find(source: str, labels: tuple[str, ...]) -> Teacher:
     if not path.exists():
         raise InputError(f"teachers.sources: {source}: there is no such classifier folder or Parquet file of logits")
     manifest = read_either(path)
-    if manifest.problem != "single-label":
-        raise InputError(f"teachers.sources: {source} gives a text several labels; a teacher has to choose one")
+    if manifest.problem != problem:
+        given = {"single-label": "one class", "multi-label": "several labels"}
+        raise InputError(
+            f"teachers.sources: {source} gives a text {given[manifest.problem]}, the student {given[problem]}; a "
+            "teacher has to do the same as its student"
+        )
     missing = next((label for label in labels if label not in manifest.labels), None)
     if missing is not None:
         raise InputError(

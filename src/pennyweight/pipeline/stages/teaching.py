@@ -10,7 +10,7 @@ import numpy as np
 
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
-from pennyweight.evaluation.metrics import log_softmax
+from pennyweight.evaluation.decisions import Decision
 from pennyweight.pipeline.keeping import kept
 from pennyweight.pipeline.stages.teachers import Teacher
 from pennyweight.pipeline.workbench import Workbench
@@ -32,7 +32,8 @@ def teach(
         speaker: told what the teachers know.
 
     Returns:
-        For each teacher its source and the share of the training labels that it agrees with.
+        For each teacher its source and the share of the training labels that it agrees with; of several labels per text
+        each label of each text is one, and the teacher gives those of probability a half or more.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; what was computed is in the cache.
@@ -44,13 +45,15 @@ def teach(
     collected, chosen = bench.collected, bench.recipe.teachers
     items = collected.training
     logits = ask(bench, teachers, items, path=folder / FILE, cache=cache, speaker=speaker)
-    targets = softened(logits, chosen.weights, temperature=chosen.temperature)
+    problem = bench.recipe.data.task
+    targets = softened(logits, chosen.weights, Decision(problem, chosen.temperature))
     bench.extras = spread(
         soft_targets(targets, mixture=chosen.mixture, temperature=chosen.temperature), items, count=len(collected.texts)
     )
     records = []
     for teacher, one in zip(teachers, logits, strict=True):
-        agreement = float((one.argmax(axis=1) == collected.labels[items]).mean())
+        decision = Decision(problem)
+        agreement = float((decision.decide(decision.probabilities(one)) == collected.labels[items]).mean())
         speaker.say(f"teacher {teacher.source}: agrees with {100 * agreement:.2f} % of the training labels")
         records.append({"source": teacher.source, "agreement": agreement})
     return records
@@ -79,9 +82,17 @@ def ask(
     return [found[str(number)] for number in range(len(teachers))]
 
 
-def softened(logits: Sequence[np.ndarray], weights: Sequence[float] = (), *, temperature: float = 1.0) -> np.ndarray:
-    """Weighted mean of several logits' probabilities at a temperature, [items, classes]; no weights: all alike."""
-    shares = [np.exp(log_softmax(one, temperature)) for one in logits]
+def softened(
+    logits: Sequence[np.ndarray], weights: Sequence[float] = (), decision: Decision | None = None
+) -> np.ndarray:
+    """Weighted mean of the probabilities of several logits, [items, classes].
+
+    Args:
+        logits: of each teacher, [items, classes].
+        weights: of each teacher; none: all alike.
+        decision: problem and temperature; none: one class per item, at temperature 1.
+    """
+    shares = [(decision or Decision()).probabilities(one) for one in logits]
     return np.asarray(np.average(shares, axis=0, weights=weights or None))
 
 
