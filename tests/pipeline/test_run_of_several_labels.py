@@ -223,7 +223,7 @@ def test_what_does_not_go_together_is_refused(change, message, small_recipe, ref
 
 
 def test_labels_in_other_words(outcome, tmp_path, pennyweight, classifier):
-    """Theirs translated back is ours; a label that is not mapped is taken off, and a text that has no other left out."""
+    """Translated back it is ours; a label that is not mapped is taken off, and a text that has no other left out."""
     rows = [(text, "|".join(["noise", *map(str.upper, labels)])) for text, labels in tagged()]
     theirs = write_csv(tmp_path / "theirs.csv", rows, ("text", "tags"))
     mapping = ",".join(f"{label.upper()}={label}" for label in LABELS)

@@ -12,6 +12,7 @@ from conftest import train_quietly
 from safetensors.numpy import load
 from tiny import LABELS, tagged, write_csv
 
+from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
@@ -55,14 +56,14 @@ def test_a_teacher_that_says_the_labels_is_plain_training(tagged_recipe, plain, 
     assert record == [{"source": str(file), "agreement": 1.0}]
 
 
-def test_a_teacher_that_denies_the_labels_is_unlearnt_from(tagged_recipe, plain, tmp_path):
+def test_a_teacher_that_denies_the_labels_is_believed(tagged_recipe, plain, tmp_path):
     file = logits_file(tmp_path / "wrong.parquet", np.where(TRUTH, -5.0, 5.0))
     teachers = {"sources": [str(file)], "temperature": 1.0, "mixture": 1.0}
-    student = train_quietly(tagged_recipe(teachers=teachers), tmp_path / "out")
-    assert (
-        student.judgement.metrics.as_dict()["log_loss"]
-        > 2 * json.loads((plain / "report" / "metrics.json").read_text())["log_loss"]
-    )
+    student = train_quietly(tagged_recipe(teachers=teachers), tmp_path / "out").folder
+    found = [Classifier.load(folder).logits([text for text, _ in tagged()]) for folder in (plain, student)]
+    right, wrong = (np.where(TRUTH, own, -own).mean() for own in found)
+    assert wrong < -0.1
+    assert right > 0.1
 
 
 def test_a_classifier_teaches_and_without_a_share_it_changes_nothing(tagged_recipe, plain, tmp_path):
