@@ -13,9 +13,10 @@ from typing import Any
 
 from benchmarks.harness import RESULTS
 from benchmarks.tables import INFERENCE, MISSING, REACHING, TABLES, TRAINING, Result, contender_of, on_cpu, stop_of
+from benchmarks.teaching import ROWS
 from benchmarks.technique_page import PAGE as TECHNIQUES
 from benchmarks.technique_page import PICTURE as DIFFERENCES
-from benchmarks.technique_page import technique_lines, technique_picture
+from benchmarks.technique_page import teaching_lines, technique_lines, technique_picture
 from benchmarks.techniques import technique_names
 from pennyweight.files import write_bytes, write_text
 
@@ -30,10 +31,17 @@ def main() -> None:
     speed = {name: table(results) for name, table in TABLES.items()}
     write_text(PAGE, filled(PAGE.read_text(encoding="utf-8"), speed))
     write_bytes(PICTURE, drawn(results))
-    techniques = {"techniques": technique_lines(results, technique_names())}
-    write_text(TECHNIQUES, filled(TECHNIQUES.read_text(encoding="utf-8"), techniques))
+    write_text(TECHNIQUES, filled(TECHNIQUES.read_text(encoding="utf-8"), technique_tables(results)))
     write_bytes(DIFFERENCES, technique_picture(results))
     print(f"written: {PAGE}, {PICTURE}, {TECHNIQUES}, {DIFFERENCES}")
+
+
+def technique_tables(results: Mapping[str, Any]) -> dict[str, list[str]]:
+    """The tables of the page of techniques, by name."""
+    return {
+        "techniques": technique_lines(results, technique_names()),
+        "teaching": teaching_lines(results, list(ROWS)),
+    }
 
 
 def read_results(folder: Path = RESULTS) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Draws ``benchmarks/results/techniques.json`` into ``docs/techniques.md``, between its markers, and a picture."""
+"""Draws the results of ``techniques`` and ``teaching`` into ``docs/techniques.md``, between markers, and a picture."""
 
 from __future__ import annotations
 
@@ -27,6 +27,27 @@ def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]
         lines += ["", f"### {room}", "", *_head()]
         lines += [_row(name, found.get(name)) for where, name in names if where == room]
     return lines[1:]
+
+
+def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Accuracy without and with a teacher or texts without labels, draw by draw; what has no result yet says so."""
+    found = results.get("teaching", {}).get("rows", {})
+    lines = ["| learnt from | without | with | difference (95 %) | p | draws |", "|---|---|---|---|---|---|"]
+    for name in names:
+        one = found.get(name)
+        if one is None:
+            lines.append(f"| {name} | {MISSING} | | | | |")
+            continue
+        difference = f"{100 * one['difference']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
+        off, on = (_draws(accuracies) for accuracies in one["seeds"])
+        lines.append(f"| {name} | {off} | {on} | {difference} | {_probability(one['p'])} | {len(one['seeds'][0])} |")
+    return lines
+
+
+def _draws(accuracies: Sequence[float]) -> str:
+    """Mean, and least and greatest."""
+    mean, low, high = sum(accuracies) / len(accuracies), min(accuracies), max(accuracies)
+    return f"{100 * mean:.2f} % ({100 * low:.2f} to {100 * high:.2f})"
 
 
 def _head() -> list[str]:

@@ -6,9 +6,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import techniques as measurement
-from benchmarks.drawing import filled, read_results
+from benchmarks.drawing import filled, read_results, technique_tables
 from benchmarks.technique_arms import Answer, Items, judged_items, merged, recipe_table, skewed
-from benchmarks.technique_page import PAGE, technique_lines
+from benchmarks.technique_page import PAGE, teaching_lines, technique_lines
 from benchmarks.technique_rows import Technique, chosen
 from benchmarks.techniques import all_techniques, content, measured, technique_names
 from pennyweight.recipe_files import build_recipe
@@ -74,4 +74,11 @@ def test_many_hot_truth(tmp_path):
 
 def test_the_page_is_drawn_from_the_results():
     page = PAGE.read_text(encoding="utf-8")
-    assert filled(page, {"techniques": technique_lines(read_results(), technique_names())}) == page
+    assert filled(page, technique_tables(read_results())) == page
+
+
+def test_draws_are_told_by_their_mean_least_and_greatest():
+    row = {"seeds": [[0.5, 0.7], [0.8, 0.9]], "difference": 0.25, "low": 0.1, "high": 0.4, "p": 0.0001}
+    lines = teaching_lines({"teaching": {"rows": {"few": row}}}, ["few", "more"])
+    few = "| few | 60.00 % (50.00 to 70.00) | 85.00 % (80.00 to 90.00) | +25.00 (+10.00 to +40.00) | < 0.001 | 2 |"
+    assert lines[2:] == [few, "| more | not measured | | | | |"]
