@@ -59,11 +59,9 @@ def soft_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
 def soft_binary_loss(logits: Tensor, targets: Tensor, temperature: Tensor) -> Tensor:
     """`soft_loss` where a text has several labels: mean over labels of T² KL of yes and no, sigmoid(logits / T)."""
     scaled = logits / temperature[:, None]
-    yes, no = functional.logsigmoid(scaled), functional.logsigmoid(-scaled)
-    divergence = functional.kl_div(yes, targets, reduction="none") + functional.kl_div(
-        no, 1 - targets, reduction="none"
-    )
-    return divergence.mean(dim=1) * temperature.square()
+    yes = functional.kl_div(functional.logsigmoid(scaled), targets, reduction="none")
+    no = functional.kl_div(functional.logsigmoid(-scaled), 1 - targets, reduction="none")
+    return (yes + no).mean(dim=1) * temperature.square()
 
 
 def distilled(label_loss: ItemLoss, soft: SoftLoss = soft_loss) -> BatchLoss:
