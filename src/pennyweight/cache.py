@@ -83,8 +83,8 @@ class Cache:
         self.folder = folder
         self.limit = limit
         self.trouble: str | None = None
-        self._stuck = False
         """Why the cache could not be used, at the first time that it could not: one line."""
+        self._stuck = False
 
     def read(self, kind: str, key: str) -> Entry | None:
         """Open an entry after a look at all of its bytes; it counts as used now.

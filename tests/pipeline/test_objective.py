@@ -104,7 +104,7 @@ def test_the_loss_of_several_labels_is_the_one_named(loss, power, make_recipe):
 
 def test_r_drop_of_several_labels_compares_each_by_itself(make_recipe):
     class Halves(torch.nn.Module):
-        def forward(self, input):  # noqa: A002 - the name of the input
+        def forward(self, **_inputs):
             return torch.cat([torch.zeros(3, 3), torch.full((3, 3), 2.0)])
 
     recipe = make_recipe(data={"task": "multi-label"}, objective={"r_drop": 4.0}, adapters={"dropout": 0.1})
