@@ -31,11 +31,11 @@ PATH = RESULTS / f"{NAME}.json"
 RATES_PATH = RESULTS / f"{NAME}_rates.json"
 ITEMS = 10_000
 
-# Rate and epochs, as `--search` finds them: fewest items to the goal. Whose steps are the same mathematics share a row
-# of the search: notebook and tuned (dropout on), pennyweight (dropout off).
+# The rate as `--search` finds it: fewest items to the goal. Whose steps are the same mathematics share a row of the
+# search: notebook and tuned (dropout on), pennyweight (dropout off). Epochs: who misses the goal in two has three.
 SETTINGS: Mapping[str, Setting] = {
-    "notebook": Setting(learning_rate=2e-3, epochs=2),
-    "tuned": Setting(learning_rate=2e-3, epochs=2),
+    "notebook": Setting(learning_rate=2e-3, epochs=3),
+    "tuned": Setting(learning_rate=2e-3, epochs=3),
     "pennyweight": Setting(learning_rate=2e-3, epochs=2),
     "upper_half": Setting(learning_rate=2e-3, epochs=3),
     "full": Setting(learning_rate=1e-4, epochs=2),
@@ -43,11 +43,11 @@ SETTINGS: Mapping[str, Setting] = {
 }
 SEEDS: Mapping[str, tuple[int, ...]] = {
     "notebook": (0,),
-    "tuned": (0, 1, 2),
+    "tuned": (0,),
     "pennyweight": (0, 1, 2),
     "upper_half": (0, 1, 2),
     "full": (0,),
-    "tfidf": (0, 1, 2),
+    "tfidf": (0,),
 }
 RATIOS = (
     ("pennyweight", "notebook"),
