@@ -99,20 +99,33 @@ def halves_lines(results: Mapping[str, Any]) -> list[str]:
 
 
 def reaching_lines(results: Mapping[str, Any]) -> list[str]:
-    """Seconds to the goal."""
+    """Seconds to the goal, and to somewhat less."""
     result: Result = results.get("time_to_accuracy")
+    level = result["settings"]["level"] if result else 0.0
     rows = []
     for name, what in REACHING.items():
         one = contender_of(result, name)
         if one is None:
-            rows.append([what, MISSING, "", ""])
+            rows.append([what, MISSING, "", "", ""])
             continue
         runs = one["runs"]
         seconds = f"{one['seconds']:.0f} s" if one["seconds"] else stop_of(one)
         every = ", ".join(f"{run['seconds']:.0f}" if run["reached"] else "–" for run in runs)
         items = ", ".join(f"{run['items_seen']:,}" for run in runs)
-        rows.append([what, seconds, every, items])
-    return _table(["", "median", "seconds, seed by seed", "items seen"], rows)
+        less = f"{one['seconds_to_level']:.0f} s" if one["seconds_to_level"] else "–"
+        rows.append([what, seconds, every, items, less])
+    below = f"to {100 * level:.1f} %" if result else "to less"
+    lines = _table(["", "median", "seconds, seed by seed", "items seen", below], rows)
+    if result is None:
+        return lines
+    kinds = {
+        "ratios": "Seconds to the goal as a share of another's",
+        "ratios_at_most": "At most, where the other misses the goal in its whole course",
+        "ratios_at_level": f"Seconds {below} likewise",
+    }
+    told = {words: result[kind] for kind, words in kinds.items() if result[kind]}
+    listed = (f"{words}: {', '.join(f'{n} {r:.2f}' for n, r in ratios.items())}." for words, ratios in told.items())
+    return [*lines, "", " ".join(listed)]
 
 
 def inference_lines(results: Mapping[str, Any]) -> list[str]:
@@ -189,8 +202,12 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
 
 
 def stop_of(one: Mapping[str, Any]) -> str:
-    """Where a contender that does not reach the goal in every run was at its best."""
-    return f"stops at {100 * max(run['accuracy'] for run in one['runs']):.1f} %"
+    """How a contender that does not reach the goal in every run fell short of it."""
+    runs = one["runs"]
+    reached = sum(run["reached"] for run in runs)
+    if reached:
+        return f"in {reached} of {len(runs)} runs"
+    return f"stops at {100 * max(run['accuracy'] for run in runs):.1f} %"
 
 
 def on_cpu(results: Mapping[str, Any], name: str) -> Result:

@@ -51,9 +51,11 @@ def reaching() -> dict:
             "accuracy": 0.9012 if reached else 0.8876,
         }
 
-    contenders = {name: {"seconds": 100.0, "runs": [run(90.0), run(100.0), run(120.0)]} for name in REACHING}
-    contenders["tfidf"] = {"seconds": None, "runs": [run(3.0, reached=False)]}
-    return {**MACHINE, "contenders": contenders}
+    one = {"seconds": 100.0, "seconds_to_level": 80.0, "runs": [run(90.0), run(100.0), run(120.0)]}
+    contenders = dict.fromkeys(REACHING, one)
+    contenders["tfidf"] = {"seconds": None, "seconds_to_level": None, "runs": [run(3.0, reached=False)]}
+    ratios = {"ratios": {"a/b": 0.1}, "ratios_at_most": {}, "ratios_at_level": {"a/b": 0.25, "a/c": 0.2}}
+    return {**MACHINE, "settings": {"level": 0.895}, "contenders": contenders, **ratios}
 
 
 def inference() -> dict:
@@ -116,8 +118,10 @@ def test_results_are_written_into_their_tables(page):
     full = filled(page, tables(results))
     assert rows_of(full, "training")[1].endswith("| 40 (39–41) | 2.0× | 25 % | 1.39 → 1.01 |")
     assert "Best of the squares: 8x8x8, 700 GFLOP/s." in full
-    assert rows_of(full, "reaching")[0].endswith("| 100 s | 90, 100, 120 | 5,120, 5,120, 5,120 |")
-    assert rows_of(full, "reaching")[-1].endswith("| stops at 88.8 % | – | 5,120 |")
+    assert rows_of(full, "reaching")[0].endswith("| 100 s | 90, 100, 120 | 5,120, 5,120, 5,120 | 80 s |")
+    assert rows_of(full, "reaching")[-1].endswith("| stops at 88.8 % | – | 5,120 | – |")
+    assert "Seconds to 89.5 % likewise: a/b 0.25, a/c 0.20." in full
+    assert "At most, where" not in full
     assert rows_of(full, "inference")[0].endswith("| 300 (299–301) | 90.00 % |")
     assert "not measured" in rows_of(full, "inference")[-1]
     assert rows_of(full, "growth")[0] == "| `train` | 1,000 items | 4.0 s | 1,500 MB |"

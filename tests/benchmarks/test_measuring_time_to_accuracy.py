@@ -19,6 +19,7 @@ from benchmarks.time_to_accuracy import (
     median_seconds,
     reached_sooner,
     run_apart,
+    seconds_to,
     summarise,
 )
 
@@ -47,8 +48,10 @@ def run(seconds=1.0, *, seed=0, reached=True, items=100, rate=1e-3) -> dict:
         "reached": reached,
         "seconds": seconds,
         "items_seen": items,
-        "accuracy": 0.91 if reached else 0.8,
+        "goal": 0.9,
+        "accuracy": 0.91 if reached else 0.896,
         "predicting_seconds": 5.0,
+        "curve": [(seconds / 2, items // 2, 0.89), (seconds, items, 0.91 if reached else 0.896)],
     }
 
 
@@ -159,6 +162,22 @@ def test_ratios_are_of_medians_and_only_of_those_who_reach_the_goal():
     assert content["contenders"]["upper_half"]["seconds"] is None
     assert [one["seed"] for one in content["contenders"]["pennyweight"]["runs"]] == [0, 1, 2]
     assert median_seconds([]) is None
+
+
+def test_who_misses_the_goal_bounds_a_ratio_by_its_whole_course():
+    slow = {**run(500.0, reached=False), "curve": [(300.0, 50, 0.89), (400.0, 80, 0.896), (600.0, 100, 0.894)]}
+    content = summarise({"tuned": [slow], "pennyweight": [run(60.0)]})
+    assert content["ratios"] == {}
+    assert content["ratios_at_most"] == {"pennyweight/tuned": 0.1}
+    assert content["ratios_at_level"] == {"pennyweight/tuned": 0.15}
+    assert content["contenders"]["tuned"]["seconds_to_level"] == 400.0
+    assert content["contenders"]["tuned"]["seconds"] is None
+
+
+def test_a_level_counts_from_the_first_look_that_sees_it():
+    assert seconds_to(run(8.0), 0.89) == 4.0
+    assert seconds_to(run(8.0), 0.9) == 8.0
+    assert seconds_to(run(8.0), 0.95) is None
 
 
 def test_the_best_rate_sees_the_fewest_items():
