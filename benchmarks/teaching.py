@@ -43,6 +43,8 @@ class Row:
     """Texts without labels."""
     teacher: int = 0
     """Items of each class that the student's teacher has learnt from, none of them the student's; 0: no teacher."""
+    named: tuple[tuple[str, ...], ...] = ()
+    """Texts for each class that say what it is about, learnt from beside the labelled items; none: no such texts."""
 
 
 THOUSAND: Changes = {
@@ -51,6 +53,26 @@ THOUSAND: Changes = {
     "training": {"epochs": 6, "keep": "last"},
 }
 """A thousand labels are enough for all layers, and too few to hold any out."""
+
+EIGHT: Changes = {"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}}
+
+WORDS = (
+    ("World politics", "War and peace", "Governments and elections", "International news"),
+    (
+        "Sports",
+        "Football, baseball and basketball games",
+        "Athletes, teams and coaches",
+        "Championships and the Olympics",
+    ),
+    ("Business", "Companies and markets", "Stocks and the economy", "Oil prices, profits and jobs"),
+    (
+        "Science and technology",
+        "Computers and software",
+        "The internet and mobile phones",
+        "Space, research and devices",
+    ),
+)
+"""What somebody who knows the classes' names would say that they are about, without having read an item."""
 
 ROWS = {
     "a student of 75,000 parameters and its teacher": Row(
@@ -73,11 +95,18 @@ ROWS = {
         on={"unlabelled": {"labellers": 3, "epochs": 2}},
         texts=8000,
     ),
+    "8 labels a class, and texts that say what it is about": Row(
+        labels=8,
+        seeds=10,
+        recipe="few-labels",
+        base=EIGHT,
+        named=WORDS,
+    ),
     "8 labels a class and 8,000 texts": Row(
         labels=8,
         seeds=10,
         recipe="few-labels",
-        base={"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}},
+        base=EIGHT,
         on={
             "objective": {"contrastive_epochs": 0},
             "head": {"start": "random"},
@@ -143,6 +172,8 @@ def both(row: Row, data: Path, folder: Path, *, seed: int, quick: bool) -> dict[
         learnt = merged(common(data, files["teacher"], seed=seed), {"training": {"epochs": 2}})
         predicted("ag-news", learnt, folder / "teacher")
         on = merged(on, {"teachers": {"sources": [str(folder / "teacher")]}})
+    if row.named:
+        on = merged(on, {"data": {"source": str(with_names(files["labelled"], row.named))}})
     if row.texts:
         on = merged(on, {"unlabelled": {"source": str(files["texts"])}})
     off, truth = predicted(row.recipe, base, folder / "off")
@@ -165,6 +196,20 @@ def draw(source: Path, folder: Path, sizes: Mapping[str, int], *, seed: int) -> 
         pq.write_table(part.drop_columns("label") if name == "texts" else part, files[name])
         first += count
     return files
+
+
+def with_names(labelled: Path, named: tuple[tuple[str, ...], ...]) -> Path:
+    """A file of labelled items and, after them, of texts that say what each class is about."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    items = pq.read_table(labelled)
+    added = [(text, label) for label, texts in enumerate(named) for text in texts]
+    texts, labels = zip(*added, strict=True)
+    table = pa.table({"text": pa.array(texts, items.schema.field("text").type), "label": labels})
+    path = labelled.with_name("named.parquet")
+    pq.write_table(pa.concat_tables([items, table.cast(items.schema)]), path)
+    return path
 
 
 def common(data: Path, source: Path, *, seed: int) -> dict[str, dict[str, Any]]:

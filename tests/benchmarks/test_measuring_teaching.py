@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import teaching
 from benchmarks.items import LABELS
-from benchmarks.teaching import ROWS, common, draw, line, merged
+from benchmarks.teaching import ROWS, common, draw, line, merged, with_names
 from pennyweight.api import changed
 from pennyweight.pipeline.planning import plan_recipe
 
@@ -28,6 +28,14 @@ def test_no_item_is_in_two_files_and_texts_have_no_labels(tmp_path):
     assert len(set(texts)) == 72
     again = draw(source, tmp_path / "again", {"labelled": 3, "texts": 10}, seed=0)
     assert pq.read_table(again["texts"]) == tables["texts"]
+
+
+def test_texts_that_say_what_a_class_is_about_come_after_the_labelled_items(tmp_path):
+    source = tmp_path / "labelled.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "label": pa.array([1, 0], pa.int32())}), source)
+    table = pq.read_table(with_names(source, (("zero", "none"), ("one",))))
+    assert table.to_pydict() == {"text": ["a", "b", "zero", "none", "one"], "label": [1, 0, 0, 0, 1]}
+    assert pq.read_table(source).num_rows == 2
 
 
 @pytest.mark.parametrize("name", list(ROWS))
@@ -72,7 +80,8 @@ def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkey
         assert found["seeds"] == [[0.0], [1.0]]
         assert [folder for folder, _ in trained] == (["teacher"] if row.teacher else []) + ["off", "on"]
         off, on = (recipe for _, recipe in trained[-2:])
-        assert off.data == on.data
+        assert (off.data.source != on.data.source) == bool(row.named)
+        assert off.data == on.data.model_copy(update={"source": off.data.source})
         assert off.adapters == on.adapters
         assert bool(on.teachers.sources) == bool(row.teacher)
         assert bool(on.unlabelled.source) == bool(row.texts)
