@@ -96,7 +96,7 @@ def measure(sizes: Sizes, source: Path) -> dict[str, Any]:
         classifier = folder / f"classifier-{min(sizes.train)}"
         predicted = grow("predict", partial(predict, classifier, texts, folder), sizes.predict)
         planned = grow("plan", partial(plan, folder), sizes.plan, alone=partial(plan_alone, folder, min(sizes.plan)))
-    return {**surroundings(), "train": trained, "predict": predicted, "plan": planned}
+    return {"benchmark": NAME, **surroundings(), "train": trained, "predict": predicted, "plan": planned}
 
 
 def grow(

@@ -245,6 +245,8 @@ def data_folder() -> Path:
     data = os.environ.get("PENNYWEIGHT_DATA")
     if not data:
         sys.exit("benchmarks: PENNYWEIGHT_DATA must name the folder of data sets")
+    if not Path(data, "agnews").is_dir():
+        sys.exit(f"benchmarks: there is no folder agnews in PENNYWEIGHT_DATA={data}")
     return Path(data).resolve()
 
 

@@ -64,7 +64,7 @@ def measure(rounds: int) -> dict[str, Any]:
         }
         for name in commands
     }
-    return {**surroundings(), "rounds": rounds, "commands": rows}
+    return {"benchmark": NAME, **surroundings(), "rounds": rounds, "commands": rows}
 
 
 def commands_with(classifier: Path, folder: Path) -> dict[str, list[str]]:

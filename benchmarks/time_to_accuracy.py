@@ -87,10 +87,10 @@ def main() -> None:
 
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
-    """All contenders, or those asked for; finished runs are taken from the results."""
+    """All contenders, or those asked for; finished runs of the same machine are taken from the results."""
     kept = {} if options.again or options.quick or not PATH.exists() else json.loads(PATH.read_text(encoding="utf-8"))
     runs: dict[str, list[dict[str, Any]]] = {name: one["runs"] for name, one in kept.get("contenders", {}).items()}
-    content = summarise(runs)
+    content = kept or summarise(runs)
     for name in options.only or SETTINGS:
         if name not in SETTINGS:
             sys.exit(f"benchmarks.{NAME}: --only {name} goes with --search")
@@ -98,14 +98,26 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
             if any(one["seed"] == seed and one["setting"] == vars(SETTINGS[name]) for one in runs.get(name, [])):
                 tell(f"{name}, seed {seed}: kept from before")
                 continue
+            require_same_machine(kept)
             run = run_apart(task_of(name, SETTINGS[name], seed=seed, quick=options.quick))
             tell(f"{name}, seed {seed}: {told(run)}")
+            run["commit"] = (content["git"] or {}).get("commit")
             others = [one for one in runs.get(name, []) if one["setting"] == run["setting"] and one["seed"] != seed]
             runs[name] = [*others, run]
             content = summarise(runs)
             if not options.quick:
                 write_json(PATH, content)
     return content
+
+
+def require_same_machine(kept: Mapping[str, Any]) -> None:
+    """End the program before it compares runs of two machines, or of other versions."""
+    now = surroundings()
+    differing = [key for key in ("machine", "versions") if kept and kept[key] != now[key]]
+    if differing:
+        sys.exit(
+            f"benchmarks.{NAME}: {PATH.name} is of another {' and other '.join(differing)}; --again measures all anew"
+        )
 
 
 def task_of(name: str, setting: Setting, *, seed: int, quick: bool, dropout: bool = False) -> Task:

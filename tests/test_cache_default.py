@@ -57,6 +57,7 @@ def test_where_the_default_cache_is(environment, variables, folder):
         ("2GiB", 2 * 1024**3),
         ("7B", 7),
         ("", 20 * GB),
+        ("9" * 5000, 2**63 - 1),
     ],
 )
 def test_how_large_the_default_cache_may_be(environment, text, limit):

@@ -92,6 +92,15 @@ def test_list_says_when_the_cache_is_off(pennyweight, cache, monkeypatch):
     assert "needs a home folder" in pennyweight("cache", "list")[1]
 
 
+def test_a_file_in_the_cache_s_place_is_told(refused, monkeypatch, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("mine", encoding="utf-8")
+    monkeypatch.setenv("PENNYWEIGHT_CACHE", str(place))
+    for command in ("list", "clear"):
+        assert f"{place} is no folder, so that there is no cache" in refused("cache", command)
+    assert place.read_text(encoding="utf-8") == "mine"
+
+
 def test_clear_one_kind_then_all(pennyweight, filled):
     code, stdout, stderr = pennyweight("cache", "clear", "prefix", "--json")
     assert (code, stderr) == (0, "")

@@ -49,6 +49,7 @@ KINDS = {
 
 _GIGABYTE = 10**9
 _DEFAULT_LIMIT = 20 * _GIGABYTE
+_LARGEST_LIMIT = 2**63 - 1  # more than any disk, and still a size that can be told in words
 _STALE_SECONDS = 3600.0
 _LOCK_SECONDS = 30.0
 _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(?:([KMGT])(I?))?B?", re.IGNORECASE)
@@ -272,4 +273,5 @@ def _parse_limit(text: str) -> int:
     if parts is None:
         raise InputError(f"{LIMIT_VARIABLE}={text}: give a size such as 500MB or 20GB, or 0 for no cache")
     number, unit, binary = parts[1], (parts[2] or "").upper(), parts[3]
-    return int(Decimal(number) * (1024 if binary else 1000) ** " KMGT".index(unit or " "))
+    size = int(Decimal(number) * (1024 if binary else 1000) ** " KMGT".index(unit or " "))
+    return min(size, _LARGEST_LIMIT)

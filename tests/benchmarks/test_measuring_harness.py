@@ -124,6 +124,9 @@ def test_without_data_the_remedy_is_named(monkeypatch):
     monkeypatch.delenv("PENNYWEIGHT_DATA", raising=False)
     with pytest.raises(SystemExit, match="PENNYWEIGHT_DATA must name the folder"):
         data_folder()
+    monkeypatch.setenv("PENNYWEIGHT_DATA", "/no/such/folder")
+    with pytest.raises(SystemExit, match="there is no folder agnews in PENNYWEIGHT_DATA=/no/such/folder"):
+        data_folder()
 
 
 def test_the_machine_is_described():

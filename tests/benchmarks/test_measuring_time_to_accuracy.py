@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -204,6 +205,23 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     options.again = True
     measurement.compare(options)
     assert len(asked) == 2 * len(SEEDS["tfidf"])
+
+
+def test_runs_of_two_machines_are_not_compared(tmp_path, monkeypatch):
+    monkeypatch.setattr(measurement, "PATH", tmp_path / "kept.json")
+    monkeypatch.setattr(measurement, "data_folder", lambda: tmp_path)
+    monkeypatch.setattr(measurement, "run_apart", lambda given: {**run(), "setting": vars(given.setting)})
+    options = measurement.argparse.Namespace(again=False, quick=False, only=["tfidf"])
+    measurement.compare(options)
+    kept = json.loads(measurement.PATH.read_text(encoding="utf-8"))
+    kept["machine"]["processor"] = "another"
+    measurement.PATH.write_text(json.dumps(kept), encoding="utf-8")
+    assert measurement.compare(options)["machine"]["processor"] == "another"  # nothing was run
+    options.only = ["full"]
+    with pytest.raises(SystemExit, match=r"kept\.json is of another machine; --again"):
+        measurement.compare(options)
+    options.again = True
+    assert measurement.compare(options)["contenders"].keys() == {"full"}
 
 
 def test_a_longer_course_is_tried_only_where_no_shorter_one_reached_the_goal():

@@ -121,7 +121,7 @@ def test_a_missing_label_is_a_bad_row(label):
 
 def test_a_column_that_later_rows_lack_is_a_bad_row():
     rows = rows_of({"text": "a", "label": 0}, {"label": 1}, {"text": "c"})
-    assert "row 2: the text is empty, and rows 3 " in error_of(lambda: list(stream_examples(iter(rows), KNOWN)))
+    assert "row 2: the text is empty, and row 3 " in error_of(lambda: list(stream_examples(iter(rows), KNOWN)))
 
 
 def test_the_first_five_bad_rows_are_named():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,12 +10,13 @@ from pennyweight.cli.flags import AsJson
 from pennyweight.cli.printing import print_json
 from pennyweight.errors import InputError
 
+if TYPE_CHECKING:
+    from pennyweight.cache import Cache
+
 
 def cache_list(as_json: AsJson = False) -> None:
     """Show where the cache is, how large it may be, and what is in it."""
-    from pennyweight.cache import default_cache
-
-    cache = default_cache()
+    cache = _cache()
     usage = cache.usage()
     if as_json:
         kinds = {kind: used.as_dict() for kind, used in usage.items()}
@@ -33,9 +34,9 @@ def cache_clear(
     as_json: AsJson = False,
 ) -> None:
     """Remove what is in the cache; it is computed again where it is needed."""
-    from pennyweight.cache import KINDS, default_cache
+    from pennyweight.cache import KINDS
 
-    cache = default_cache()
+    cache = _cache()
     known = sorted(KINDS.keys() | cache.usage().keys())
     if kind is not None and kind not in known:
         raise InputError(f"cache clear {kind}: no such kind; there are {', '.join(known)}")
@@ -46,3 +47,13 @@ def cache_clear(
         from pennyweight.tables.runs import size_words
 
         typer.echo(f"{size_words(freed)} freed: {cache.folder}")
+
+
+def _cache() -> Cache:
+    """The user's cache; raises InputError where a file is in its place."""
+    from pennyweight.cache import default_cache
+
+    cache = default_cache()
+    if cache.folder.exists() and not cache.folder.is_dir():
+        raise InputError(f"{cache.folder} is no folder, so that there is no cache")
+    return cache

@@ -94,5 +94,5 @@ def describe_bad_rows(source: str, row: Row, fault: str, rows: Iterator[Row], sc
     remedy = "correct it, or pass over such rows with --on-bad-row skip"
     if len(numbers) == 1:
         return f"{source}, row {row.number}: {fault}; {remedy}"
-    others = ", ".join(map(str, numbers[1:]))
-    return f"{source}, row {row.number}: {fault}, and rows {others} cannot be used either; {remedy}"
+    others = ("row " if len(numbers) == 2 else "rows ") + ", ".join(map(str, numbers[1:]))
+    return f"{source}, row {row.number}: {fault}, and {others} cannot be used either; {remedy}"
