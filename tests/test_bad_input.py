@@ -82,7 +82,7 @@ def test_empty_rows_are_named_and_may_be_skipped(bad, refused_training, pennywei
     path = csv_of(tmp_path, bad, ("A ship.", "harbour"), bad)
     line = refused_training(path)
     assert "row 61" in line
-    assert "rows 63" in line
+    assert "row 63" in line
     assert "--on-bad-row skip" in line
     code, _, stderr = pennyweight(
         "train", small_recipe, "--data", path, "--out", tmp_path / "ok", "--on-bad-row", "skip"
