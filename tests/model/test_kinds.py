@@ -253,13 +253,9 @@ def test_a_prompt_before_packed_texts(name, head, pooling, tiny_roberta):
     np.testing.assert_allclose(logits(packed, tiny_roberta), logits(padded, tiny_roberta), atol=1e-5)
 
 
-def test_beneath_a_prompt_nothing_is_frozen(tiny_roberta):
-    targets = {**KINDS["lora+prompt"], "targets": ["query@1"]}
-    KINDS["high"] = targets
-    try:
-        assert build(tiny_roberta, "high")[0].frozen_layers == 0
-    finally:
-        del KINDS["high"]
+def test_beneath_a_prompt_nothing_is_frozen(tiny_roberta, monkeypatch):
+    monkeypatch.setitem(KINDS, "high", {**KINDS["lora+prompt"], "targets": ["query@1"]})
+    assert build(tiny_roberta, "high")[0].frozen_layers == 0
     assert build(tiny_roberta, "prompt")[0].frozen_layers == 0
 
 
@@ -277,14 +273,10 @@ def test_pissa_begins_with_the_largest_directions_and_leaves_the_matrix_alone(ti
     assert product.square().sum() > 0.9 * best
 
 
-def test_dropout_reaches_every_kind_that_has_it(tiny_roberta):
+def test_dropout_reaches_every_kind_that_has_it(tiny_roberta, monkeypatch):
     for name in ("lora", "pissa", "dora", "adalora", "lora+ia3"):
-        table_of_kind = KINDS[name]
-        KINDS[name] = {**table_of_kind, "dropout": 0.5}
-        try:
-            network, _ = build(tiny_roberta, name)
-        finally:
-            KINDS[name] = table_of_kind
+        monkeypatch.setitem(KINDS, name, {**KINDS[name], "dropout": 0.5})
+        network, _ = build(tiny_roberta, name)
         stir(network)
         network.train()
         tokens, pad_id = table(tiny_roberta)
