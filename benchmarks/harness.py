@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pennyweight.environment import git_state, versions
 from pennyweight.files import write_json
@@ -214,6 +214,18 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
+
+
+def float_format() -> Literal["bf16", "fp32"]:
+    """What networks compute in where speed counts: fp32 on a machine without instructions for bf16."""
+    from pennyweight.model.device import best_device, fast_bf16
+
+    return "bf16" if fast_bf16(best_device()) else "fp32"
+
+
+def kept_as(name: str) -> str:
+    """The name of a result that depends on `float_format`: one of fp32 stands beside that of bf16."""
+    return name if float_format() == "bf16" else f"{name}_fp32"
 
 
 def backbone_folder(backbone: str) -> str:

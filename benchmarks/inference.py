@@ -5,7 +5,8 @@ classifier (LoRA rank 8 on query and value of ``minilm``, stock head, first 10,0
 into ``runs/inference`` and given to all: as it is to Pennyweight, merged by PEFT to Transformers' pipeline, exported
 and quantised to ONNX Runtime. Rates are from raw texts to labels, tokenising included. Each contender lives in a
 process of its own; they take turns, the slow ones with fewer items. Accuracy is over all test items. The result is
-written to ``benchmarks/results/inference.json``.
+written to ``benchmarks/results/inference.json``, that of a machine without bf16 instructions, where nobody computes in
+bf16, to ``inference_fp32.json``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,9 @@ from benchmarks.harness import (
     apart,
     backbone_folder,
     data_folder,
+    float_format,
     keep,
+    kept_as,
     runs_of,
     surroundings,
     tell,
@@ -47,7 +50,7 @@ WAYS: Mapping[str, str] = {
     "pipeline": "pipeline() on a list of texts, as people call it",
     "pipeline_sorted": f"pipeline(batch_size={BATCH_SIZE}) on texts sorted by length",
     "onnxruntime_int8": "ONNX Runtime, int8 weights, dynamic activations, texts sorted by length",
-    "bf16": "Pennyweight, bf16",
+    "bf16": "Pennyweight, bf16; fp32 where the machine has no instructions for bf16",
     "int8": "Pennyweight, int8",
 }
 
@@ -85,7 +88,7 @@ def main() -> None:
     chosen = {name: way for name, way in made.items() if name in (options.only or WAYS)}
     content = measure(options.backbone, size, items, chosen, rounds=options.rounds or size.rounds)
     if not options.quick and not options.only:
-        keep(NAME, content)
+        keep(kept_as(NAME), content)
     print(json.dumps(content) if options.json else "\n".join(lines(content)))
 
 
@@ -135,7 +138,7 @@ def factories(backbone: str, data: Path, size: Size, items: Items, folder: Path)
         "pipeline": (Pipeline, {"folder": plain, "batch_size": None}),
         "pipeline_sorted": (Pipeline, {"folder": plain, "batch_size": BATCH_SIZE}),
         "onnxruntime_int8": (OnnxRuntime, {"path": onnx, "tokenizer": plain}),
-        "bf16": (Pennyweight, {"folder": classifier, "precision": "bf16"}),
+        "bf16": (Pennyweight, {"folder": classifier, "precision": float_format()}),
         "int8": (Pennyweight, {"folder": classifier, "precision": "int8"}),
     }
     return {name: (way, {**given, "items": items, "step": size.steps[name]}) for name, (way, given) in ways.items()}

@@ -1,4 +1,6 @@
-"""How fast this machine multiplies bf16 matrices: what a fraction of its peak is a fraction of.
+"""How fast this machine multiplies matrices: what a fraction of its peak is a fraction of.
+
+In bf16, or in fp32 where the machine has no instructions for bf16 and nobody would compute in it.
 
 The peak is the best rate among large square products. Those of the network's own shapes are measured beside it: small
 operands may stay in a core's own cache, and then be multiplied faster than large ones.
@@ -11,7 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from benchmarks.harness import Measured, Share, synchronise
+from benchmarks.harness import Measured, Share, float_format, synchronise
 
 SQUARES_CPU = (2048, 3072, 4096)
 SQUARES_CUDA = (4096, 8192, 16384)
@@ -20,7 +22,7 @@ SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Product:
-    """[rows, inner] times [inner, columns], in bf16."""
+    """[rows, inner] times [inner, columns]."""
 
     rows: int
     inner: int
@@ -59,7 +61,8 @@ class Multiplier:
         import torch
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        options: dict[str, Any] = {"dtype": torch.bfloat16, "device": device}
+        dtype = torch.bfloat16 if float_format() == "bf16" else torch.float32
+        options: dict[str, Any] = {"dtype": dtype, "device": device}
         self._left = torch.randn(product.rows, product.inner, **options)
         self._right = torch.randn(product.inner, product.columns, **options)
         self._out = torch.empty(product.rows, product.columns, **options)
@@ -101,7 +104,7 @@ def describe_peak(measured: Measured, tried: tuple[Product, ...]) -> dict[str, A
     best = best_of(measured, tried).name
     peak = peak_of(measured, tried).name
     return {
-        "format": "bf16",
+        "format": float_format(),
         "peak_is": f"best of the squares: {peak}",
         "peak_flops": rates[peak],
         "best_of_all": {"shape": best, "flops": rates[best]},

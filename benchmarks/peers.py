@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmarks.harness import Share, synchronise
+from benchmarks.harness import Share, float_format, synchronise
 from benchmarks.items import CLASSES, MAX_LENGTH, Items
 
 BATCH_SIZE = 32
@@ -55,12 +55,11 @@ EXPERT = Flags(
 
 
 def on_this_machine(flags: Flags) -> Flags:
-    """The same without bf16 autocast where the machine has no instructions for it, as who uses it would say."""
-    from pennyweight.model.device import best_device, fast_bf16
-
-    if fast_bf16(best_device()):
+    """The same without anything in bf16 where the machine has no instructions for it, as who uses it would say."""
+    if float_format() == "bf16":
         return flags
-    return replace(flags, arguments={key: value for key, value in flags.arguments.items() if key != "bf16"})
+    kept = {key: value for key, value in flags.arguments.items() if key != "bf16"}
+    return replace(flags, arguments=kept, frozen="fp32")
 
 
 class TrainerLearner:

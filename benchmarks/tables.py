@@ -18,6 +18,10 @@ TRAINING: Mapping[str, str] = {
     "all_linear": "Pennyweight, LoRA on all six matrices",
     "upper_half": "Pennyweight, adapters in the upper half, later epochs",
 }
+TRAINING_FP32 = TRAINING | {
+    "tuned": "Trainer + PEFT, its own flags: grouped by length",
+    "expert": "the same, plain attention, no dropout",
+}
 REACHING: Mapping[str, str] = {
     "notebook": "Trainer + PEFT as in notebooks",
     "tuned": "Trainer + PEFT, its own flags",
@@ -33,6 +37,7 @@ INFERENCE: Mapping[str, str] = {
     "bf16": "Pennyweight, bf16",
     "int8": "Pennyweight, int8",
 }
+INFERENCE_FP32 = INFERENCE | {"bf16": "Pennyweight, fp32"}
 
 
 def machine_lines(results: Mapping[str, Any]) -> list[str]:
@@ -55,8 +60,9 @@ def machine_lines(results: Mapping[str, Any]) -> list[str]:
 def training_lines(results: Mapping[str, Any], measured: str = "training") -> list[str]:
     """Examples per second while training, and what part of the machine's peak that is."""
     result = on_cpu(results, measured)
+    form = result["matmul"]["format"] if result else "bf16"
     rows = []
-    for name, what in TRAINING.items():
+    for name, what in (TRAINING if form == "bf16" else TRAINING_FP32).items():
         one = contender_of(result, name)
         if result is None or one is None:
             rows.append([what, MISSING, "", "", ""])
@@ -66,7 +72,7 @@ def training_lines(results: Mapping[str, Any], measured: str = "training") -> li
         share = result["fractions_of_matmul_peak"][name]["median"]
         loss = f"{one['loss']['before']:.2f} → {one['loss']['after']:.2f}"
         rows.append([what, _spread(rate), f"{rate['median'] / base:.1f}×", f"{100 * share:.0f} %", loss])
-    lines = _table(["", "examples/s", "÷ notebook's median", "of the bf16 peak", "held-out loss"], rows)
+    lines = _table(["", "examples/s", "÷ notebook's median", f"of the {form} peak", "held-out loss"], rows)
     if result is not None:
         peak = result["matmul"]
         ratios = ", ".join(f"{name} {value:.2f}" for name, value in result["ratios"].items())
@@ -128,11 +134,11 @@ def reaching_lines(results: Mapping[str, Any]) -> list[str]:
     return [*lines, "", " ".join(listed)]
 
 
-def inference_lines(results: Mapping[str, Any]) -> list[str]:
+def inference_lines(results: Mapping[str, Any], measured: str = "inference") -> list[str]:
     """Examples per second while predicting, with the accuracy."""
-    result = on_cpu(results, "inference")
+    result = on_cpu(results, measured)
     rows = []
-    for name, what in INFERENCE.items():
+    for name, what in (INFERENCE if measured == "inference" else INFERENCE_FP32).items():
         one = contender_of(result, name)
         if one is None:
             rows.append([what, MISSING, ""])
@@ -192,9 +198,11 @@ TABLES: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "machine": machine_lines,
     "training": training_lines,
     "training-amx": partial(training_lines, measured="training_amx"),
+    "training-fp32": partial(training_lines, measured="training_fp32"),
     "halves": halves_lines,
     "reaching": reaching_lines,
     "inference": inference_lines,
+    "inference-fp32": partial(inference_lines, measured="inference_fp32"),
     "growth": growth_lines,
     "startup": startup_lines,
     "gpu": gpu_lines,

@@ -5,7 +5,8 @@ same items of AG News, same batch size, LoRA rank 8 on query and value, the arch
 contender lives in a process of its own; they take turns. A turn is a pass over the items, loading and collating
 included, starting up left out; of ``notebook``, whose every item is padded to the same length, it is six batches.
 Before any turn each contender takes the same number of steps, and its loss on held-out items is recorded before and
-after: nobody is fast by not learning. The result is written to ``benchmarks/results/training.json``.
+after: nobody is fast by not learning. The result is written to ``benchmarks/results/training.json``. Where the
+machine has no bf16 instructions all compute in fp32, the peak is that of fp32, and it is ``training_fp32.json``.
 
 ``--search`` tries the flags of Trainer that might make it faster, and keeps what it finds beside the result.
 """
@@ -31,13 +32,14 @@ from benchmarks.harness import (
     data_folder,
     empty_cache,
     keep,
+    kept_as,
     layers_of,
     surroundings,
     tell,
 )
 from benchmarks.items import Items, agnews, agnews_file
 from benchmarks.peak import Multiplier, Product, best_of, describe_peak, peak_of, products
-from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TARGETS, TUNED, Flags, TrainerLearner
+from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TARGETS, TUNED, Flags, TrainerLearner, on_this_machine
 
 NAME = "training"
 LEARNING_RATE = 2e-3
@@ -93,7 +95,7 @@ def main() -> None:
             made = factories(options.backbone, data, items, held_out)
             content = measure(options.backbone, made, items=len(items), rounds=size.rounds)
     if not options.quick:
-        keep(f"{NAME}_flags" if options.search else NAME, content)
+        keep(f"{NAME}_flags" if options.search else kept_as(NAME), content)
     if options.json:
         print(json.dumps(content))
     elif not options.search:
@@ -167,7 +169,7 @@ def factories(backbone: str, data: Path, items: Items, held_out: Items) -> dict[
     """How each contender is made, in its own process."""
     folder, common = backbone_folder(backbone), {"held_out": held_out}
     given = {**common, "backbone": folder, "items": items, "learning_rate": LEARNING_RATE}
-    trainers = {name: (TrainerLearner, {**given, "flags": flags}) for name, flags in TRAINERS.items()}
+    trainers = {name: (TrainerLearner, {**given, "flags": on_this_machine(flags)}) for name, flags in TRAINERS.items()}
     targets: dict[str, tuple[str, ...] | str] = {
         "pennyweight": TARGETS,
         "all_linear": "all-linear",

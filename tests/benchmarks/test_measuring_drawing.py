@@ -37,7 +37,7 @@ def training() -> dict:
         "contenders": contenders,
         "ratios": {"pennyweight/notebook": 4.0},
         "fractions_of_matmul_peak": {name: {"median": 0.25} for name in TRAINING},
-        "matmul": {"peak_is": "best of the squares: 8x8x8", "peak_flops": rate(7e11)},
+        "matmul": {"peak_is": "best of the squares: 8x8x8", "peak_flops": rate(7e11), "format": "bf16"},
         "gpu": "not measured",
     }
 
@@ -131,6 +131,17 @@ def test_results_are_written_into_their_tables(page):
     assert full.count("A processor, 2 cores, 8.0 GiB, amx_bf16") == 1  # one machine is told once
     assert filled(full, tables(results)) == full
     assert filled(full, tables({})) == filled(page, tables({}))
+
+
+def test_a_machine_without_bf16_has_tables_that_do_not_speak_of_it(page):
+    plain = training() | {"matmul": {**training()["matmul"], "format": "fp32"}}
+    full = filled(page, tables({"training_fp32": plain, "inference_fp32": inference()}))
+    for table in ("training-fp32", "inference-fp32"):
+        rows = rows_of(full, table)
+        assert any("Pennyweight" in row and "not measured" not in row for row in rows)
+        assert not any("bf16" in row for row in rows)
+    assert "of the fp32 peak" in full
+    assert all("not measured" in row for row in rows_of(full, "training"))
 
 
 def test_a_page_whose_places_are_not_the_tables_is_refused(page):

@@ -9,9 +9,10 @@ import torch
 from accelerate.state import AcceleratorState
 from worded import items, write_data
 
+from benchmarks import peers
 from benchmarks.contenders import PennyweightLearner, recipe_for, upper_half
 from benchmarks.items import agnews_file
-from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TUNED, Flags, TrainerLearner, build_model
+from benchmarks.peers import BATCH_SIZE, EXPERT, NOTEBOOK, TUNED, Flags, TrainerLearner, build_model, on_this_machine
 from pennyweight.model.device import choose_machine
 from pennyweight.pipeline import workbench
 
@@ -48,6 +49,15 @@ def pennyweight(backbone, source, **changes) -> PennyweightLearner:
 
 def frozen(model) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in model.named_parameters() if not p.requires_grad}
+
+
+def test_nobody_is_made_to_compute_in_bf16_without_instructions_for_it(monkeypatch):
+    monkeypatch.setattr(peers, "float_format", lambda: "bf16")
+    assert on_this_machine(EXPERT) == EXPERT
+    monkeypatch.setattr(peers, "float_format", lambda: "fp32")
+    plain = on_this_machine(EXPERT)
+    assert (plain.frozen, dict(plain.arguments)) == ("fp32", {"train_sampling_strategy": "group_by_length"})
+    assert replace(plain, frozen="bf16", arguments=EXPERT.arguments) == EXPERT
 
 
 @pytest.mark.parametrize("flags", [NOTEBOOK, TUNED, EXPERT, replace(EXPERT, input_cast=False)])

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import torch
+
+from benchmarks import peak
 from benchmarks.harness import Measured, Share
 from benchmarks.peak import Multiplier, Product, best_of, describe_peak, peak_of, products
 
@@ -10,6 +13,14 @@ def test_a_product_is_counted_as_two_operations_for_each_multiply_add():
     share = Multiplier(Product(64, 32, 16))()
     assert share.work == 2 * 64 * 32 * 16
     assert share.seconds > 0
+
+
+def test_what_is_multiplied_is_what_networks_compute_in(monkeypatch):
+    for form, dtype in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        monkeypatch.setattr(peak, "float_format", lambda form=form: form)
+        assert Multiplier(Product(8, 4, 2))._left.dtype == dtype
+        measured = Measured({"8x8x8": (Share(1.0, 1.0),) * 3})
+        assert describe_peak(measured, (Product(8, 8, 8),))["format"] == form
 
 
 def test_the_peak_is_the_best_square_whatever_else_is_faster():
