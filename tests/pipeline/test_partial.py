@@ -193,14 +193,14 @@ def test_what_cannot_be_used_leaves_nothing(out):
     assert listed(out.parent) == []
 
 
-def test_a_folder_made_for_nothing_is_removed(tmp_path):
-    out = tmp_path / "new" / "p.csv"
+def test_folders_made_for_nothing_are_removed(tmp_path):
+    out = tmp_path / "new" / "newer" / "p.csv"
     with pytest.raises(InputError, match="a bad row"), opened(out):
         raise InputError("a bad row")
     assert listed(tmp_path) == []
     with opened(out) as partial:
         partial.save(skipped=0)
-    assert listed(tmp_path) == ["new", "new/p.csv"]
+    assert listed(tmp_path) == ["new", "new/newer", "new/newer/p.csv"]
 
 
 def test_a_full_disk_keeps_what_was_saved(out, monkeypatch):

@@ -136,7 +136,7 @@ def open_partial(
         RunError: a file cannot be written.
     """
     folder = partial_folder(out)
-    made_parent = not out.parent.exists()
+    absent = [parent for parent in out.parents if not parent.exists()]
     _require_nothing_else(folder)
     refusal = f"--out {out}: another process is writing it; wait for it, or give another file"
     try:
@@ -152,7 +152,7 @@ def open_partial(
                 raise
             _clear(folder)
     finally:
-        for made in (folder, out.parent) if made_parent else (folder,):
+        for made in (folder, *absent):
             with contextlib.suppress(OSError):  # it is not there, or not empty
                 made.rmdir()
 
