@@ -1,7 +1,7 @@
 """Accuracy of the ``ag-news`` recipe on the ``minilm`` backbone, by number of training items and seed.
 
 ``python -m benchmarks.accuracy [--quick] [--json]`` with PENNYWEIGHT_DATA naming the folder of data sets. Each run is a
-folder under ``runs/accuracy``; what is finished there is read, not trained again. The result is written to
+folder under ``runs/accuracy``; what this code finished is read, not trained again. The result is written to
 ``benchmarks/results/accuracy.json``.
 """
 
@@ -15,13 +15,13 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from benchmarks.harness import runs_of
 from pennyweight.environment import git_state, versions
 from pennyweight.files import write_json
 from pennyweight.pipeline.outcome import Outcome
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.recipe_files import load_recipe
 
-FOLDER = Path("runs/accuracy")
 RESULTS = Path(__file__).parent / "results" / "accuracy.json"
 RUNS: dict[str, tuple[int | None, tuple[int, ...]]] = {"first 10,000": (10_000, (0, 1, 2)), "all 65,999": (None, (0,))}
 QUICK: dict[str, tuple[int | None, tuple[int, ...]]] = {"first 1,000": (1_000, (0,))}
@@ -69,7 +69,7 @@ def train(name: str, limit: int | None, seed: int, data: Path) -> Outcome:
         f"training.seed={seed}",
         *([f"data.limit={limit}"] if limit else []),
     ]
-    folder = FOLDER / f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
+    folder = runs_of("accuracy") / f"{name.replace(' ', '-').replace(',', '')}-seed{seed}"
     return train_recipe(load_recipe("ag-news", changes=changes), folder, resume=True)
 
 

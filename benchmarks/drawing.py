@@ -75,15 +75,26 @@ def drawn(results: Mapping[str, Any]) -> bytes:
 
     from pennyweight.evaluation.drawing import as_png, styled
 
+    training, inference = on_cpu(results, "training"), on_cpu(results, "inference")
+    reaching: Result = results.get("time_to_accuracy")
+
     def picture() -> Figure:
         figure = Figure(figsize=(8.2, 6.6))
         panels = figure.subplots(3, 1, height_ratios=(len(TRAINING), len(REACHING), len(INFERENCE)))
-        _bars(panels[0], "training, examples per second", TRAINING, _rates(on_cpu(results, "training"), TRAINING))
-        reached = {name: contender_of(results.get("time_to_accuracy"), name) for name in REACHING}
+        _bars(panels[0], f"training, examples per second{place_of(training)}", TRAINING, _rates(training, TRAINING))
+        reached = {name: contender_of(reaching, name) for name in REACHING}
         seconds = {name: one["seconds"] if one else None for name, one in reached.items()}
         stops = {name: stop_of(one) for name, one in reached.items() if one and not one["seconds"]}
-        _bars(panels[1], "seconds from a cold start to 90 % (less is better)", REACHING, seconds, notes=stops)
-        _bars(panels[2], "predicting, examples per second", INFERENCE, _rates(on_cpu(results, "inference"), INFERENCE))
+        _bars(
+            panels[1],
+            f"seconds from a cold start to 90 % (less is better){place_of(reaching)}",
+            REACHING,
+            seconds,
+            notes=stops,
+        )
+        _bars(
+            panels[2], f"predicting, examples per second{place_of(inference)}", INFERENCE, _rates(inference, INFERENCE)
+        )
         return figure
 
     return as_png(styled(picture)())
@@ -113,6 +124,15 @@ def _bars(
         value = values.get(name)
         words = f"{value:,.0f}" if value else (notes or {}).get(name, MISSING)
         axes.annotate(words, (value or 0, place), xytext=(4, 0), textcoords="offset points", va="center")
+
+
+def place_of(result: Result) -> str:
+    """The machine of a result, for the end of a title."""
+    if result is None:
+        return ""
+    machine = result["machine"]
+    form = "bf16" if {"amx_bf16", "avx512_bf16"} & set(machine["capabilities"]) else "fp32"
+    return f"; {machine['processor'].replace('(R)', '')}, {machine['cores']} cores, {form}"
 
 
 def _rates(result: Result, names: Mapping[str, str]) -> dict[str, float | None]:

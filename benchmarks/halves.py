@@ -3,7 +3,7 @@
 ``python -m benchmarks.halves [--quick] [--json]`` with PENNYWEIGHT_DATA naming the folder of data sets. The contenders
 `pennyweight` and `upper_half` of `benchmarks.training`, trained for three epochs on the first 10,000 items of AG News
 with three seeds, and judged on all of its test items. The interval of the difference is from a bootstrap over the test
-items, on each of which the seeds are averaged. Each run is a folder under ``runs/halves``; what this commit finished
+items, on each of which the seeds are averaged. Each run is a folder under ``runs/halves``; what this code finished
 is read, not trained again. The result is written to ``benchmarks/results/halves.json``.
 """
 

@@ -7,6 +7,8 @@ and what is reported of two of them is the median over the rounds of the ratio w
 from __future__ import annotations
 
 import contextlib
+import functools
+import hashlib
 import json
 import multiprocessing
 import os
@@ -23,18 +25,28 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Literal
 
+import pennyweight
 from pennyweight.environment import git_state, versions
 from pennyweight.files import write_json
 
 RESULTS = Path(__file__).parent / "results"
 RUNS = Path("runs")
 """What is trained on the way."""
+SOURCE = Path(pennyweight.__file__).parent
 
 
 def runs_of(name: str) -> Path:
-    """Where a measurement keeps what it trains: for each commit a folder of its own, as its code made it."""
-    state = git_state()
-    return RUNS / name / (state["commit"][:10] if state else "no-commit")
+    """Where a measurement keeps what it trains: for each state of Pennyweight's code a folder of its own."""
+    return RUNS / name / code_digest()[:10]
+
+
+@functools.cache
+def code_digest() -> str:
+    """SHA-256 of Pennyweight's own files, in hex, as this process found them."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in SOURCE.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        digest.update(f"{path.relative_to(SOURCE)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
 
 
 @dataclass(frozen=True)
@@ -224,8 +236,10 @@ def float_format() -> Literal["bf16", "fp32"]:
 
 
 def kept_as(name: str) -> str:
-    """The name of a result that depends on `float_format`: one of fp32 stands beside that of bf16."""
-    return name if float_format() == "bf16" else f"{name}_fp32"
+    """The name of a result that depends on `float_format`: one of a CPU in fp32 stands beside that of one in bf16."""
+    import torch
+
+    return name if torch.cuda.is_available() or float_format() == "bf16" else f"{name}_fp32"
 
 
 def backbone_folder(backbone: str) -> str:

@@ -225,7 +225,7 @@ def make_trainer(
         "save_strategy": "no",
         "report_to": "none",
         "disable_tqdm": True,
-        "bf16": torch.cuda.is_available(),
+        "bf16": torch.cuda.is_available() and float_format() == "bf16",
         "use_cpu": not torch.cuda.is_available(),
         **flags.arguments,
     }
@@ -248,10 +248,11 @@ def model_logits(model: Any, tokenizer: Any, texts: Sequence[str], *, bf16: bool
     import torch
 
     device = next(model.parameters()).device
+    bf16 = bf16 or (device.type == "cuda" and float_format() == "bf16")
     logits = np.zeros((len(texts), CLASSES), dtype=np.float32)
     was_training = model.training
     model.eval()
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16 or device.type == "cuda"):
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=bf16):
         for indices in sorted_batches(texts):
             batch = tokenizer(
                 [texts[i] for i in indices], truncation=True, max_length=MAX_LENGTH, padding=True, return_tensors="pt"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
@@ -71,7 +72,7 @@ class Pipeline(Predictor):
 
 
 class OnnxRuntime(Predictor):
-    """ONNX Runtime's own session on texts sorted by length; threads and providers as it chooses them.
+    """ONNX Runtime's own session on texts sorted by length; providers as it chooses them.
 
     On CPUs small batches are the faster ones, how small depends on the machine: the fastest of a few sizes is taken.
     """
@@ -81,11 +82,15 @@ class OnnxRuntime(Predictor):
     def __init__(self, items: Items, step: int, path: Path, tokenizer: Path) -> None:
         """Load, and choose the batch size on some of the items."""
         import onnxruntime  # type: ignore[import-untyped]
+        import torch
         from transformers import AutoTokenizer
 
         super().__init__(items, step)
         quieten()
-        self._session = onnxruntime.InferenceSession(str(path), providers=onnxruntime.get_available_providers())
+        options, providers = onnxruntime.SessionOptions(), onnxruntime.get_available_providers()
+        if torch.get_num_threads() != os.cpu_count():  # what the other contenders obey, it does not know
+            options.intra_op_num_threads = torch.get_num_threads()
+        self._session = onnxruntime.InferenceSession(str(path), options, providers=providers)
         self._tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         sample = items.every(max(1, len(items) // 128))
         self._rates = {size: self._rate(sample, size) for size in self.SIZES}

@@ -147,6 +147,8 @@ def inference_lines(results: Mapping[str, Any], measured: str = "inference") -> 
     lines = _table(["", "examples/s", "accuracy"], rows)
     if result is not None:
         ratios = ", ".join(f"{name} {value:.2f}" for name, value in result["ratios"].items())
+        if measured != "inference":
+            ratios = ratios.replace("bf16", "fp32")
         lines += ["", f"Medians of {result['settings']['rounds']} rounds. Ratios: {ratios}."]
     return lines
 
@@ -189,7 +191,7 @@ def gpu_lines(results: Mapping[str, Any]) -> list[str]:
             rows.append([f"`{name}`", MISSING, ""])
             continue
         for contender, one in gpu["contenders"].items():
-            words = f"`{name}`: {what.get(contender, contender)}"
+            words = f"`{name}`: {what.get(contender, contender).replace('fp32', 'bf16')}"
             rows.append([words, _spread(one["examples_per_second"]), gpu["machine"]["gpu"]])
     return _table(["", "examples/s", "device"], rows)
 

@@ -4,7 +4,7 @@
 Every row trains the same network on the same labelled items of AG News twice, without and with the technique, and
 judges both on all test items; seeds draw the items. Where a row does not say otherwise, adapters are in the upper half
 of the layers of MiniLM, and the lower half is computed once. Each run is a folder under ``runs/teaching``; what this
-commit finished is read, not trained again. The result is written to ``benchmarks/results/teaching.json``.
+code finished is read, not trained again. The result is written to ``benchmarks/results/teaching.json``.
 """
 
 from __future__ import annotations

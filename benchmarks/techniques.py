@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.techniques [--quick] [--json] [--only NAME] [--list]`` with PENNYWEIGHT_DATA naming the folder of
 data sets. Most rows learn from the first 5,000 items of AG News and are judged on all of its test items; the others say
-on what. Each training is a folder under ``runs/techniques``; what this commit finished is read, not trained again, so
+on what. Each training is a folder under ``runs/techniques``; what this code finished is read, not trained again, so
 that a stopped measurement goes on. The result is written to ``benchmarks/results/techniques.json`` row by row.
 """
 

@@ -4,7 +4,7 @@
 data sets. Every run is a fresh process. The clock starts when the process is asked for and stops while the test items
 are predicted, for every contender alike; everything else counts: imports, reading, tokenising, loading, learning. Each
 contender learns at the rate and over the epochs of `SETTINGS`, which ``--search`` finds. Finished runs are kept in
-``benchmarks/results/time_to_accuracy.json`` and not repeated; ``--again`` forgets them.
+``benchmarks/results/time_to_accuracy.json`` and not repeated; ``--again`` replaces them one by one.
 """
 
 from __future__ import annotations
@@ -73,7 +73,9 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few items and a low goal, to see that it works")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--only", choices=[*SETTINGS, "dropout"], action="append", help="this contender alone")
-    parser.add_argument("--again", action="store_true", help="forget what was run before")
+    parser.add_argument(
+        "--again", action="store_true", help="run what was run before, too; without --only on any machine"
+    )
     parser.add_argument("--search", action="store_true", help="look for the learning rates instead")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -89,14 +91,17 @@ def main() -> None:
 
 def compare(options: argparse.Namespace) -> dict[str, Any]:
     """All contenders, or those asked for; finished runs of the same machine are taken from the results."""
-    kept = {} if options.again or options.quick or not PATH.exists() else json.loads(PATH.read_text(encoding="utf-8"))
+    kept = {} if options.quick or not PATH.exists() else json.loads(PATH.read_text(encoding="utf-8"))
+    if options.again and not options.only and differing(kept):
+        kept = {}
     runs: dict[str, list[dict[str, Any]]] = {name: one["runs"] for name, one in kept.get("contenders", {}).items()}
     content = kept or summarise(runs)
     for name in options.only or SETTINGS:
         if name not in SETTINGS:
             sys.exit(f"benchmarks.{NAME}: --only {name} goes with --search")
         for seed in SEEDS[name][:1] if options.quick else SEEDS[name]:
-            if any(one["seed"] == seed and one["setting"] == vars(SETTINGS[name]) for one in runs.get(name, [])):
+            finished = any(one["seed"] == seed and one["setting"] == vars(SETTINGS[name]) for one in runs.get(name, []))
+            if finished and not options.again:
                 tell(f"{name}, seed {seed}: kept from before")
                 continue
             require_same_machine(kept)
@@ -113,12 +118,15 @@ def compare(options: argparse.Namespace) -> dict[str, Any]:
 
 def require_same_machine(kept: Mapping[str, Any]) -> None:
     """End the program before it compares runs of two machines, or of other versions."""
+    other = differing(kept)
+    if other:
+        sys.exit(f"benchmarks.{NAME}: {PATH.name} is of another {' and other '.join(other)}; --again measures all anew")
+
+
+def differing(kept: Mapping[str, Any]) -> list[str]:
+    """What of the surroundings of a result, if there is one, is not as it is here."""
     now = surroundings()
-    differing = [key for key in ("machine", "versions") if kept and kept[key] != now[key]]
-    if differing:
-        sys.exit(
-            f"benchmarks.{NAME}: {PATH.name} is of another {' and other '.join(differing)}; --again measures all anew"
-        )
+    return [key for key in ("machine", "versions") if kept and kept[key] != now[key]]
 
 
 def task_of(name: str, setting: Setting, *, seed: int, quick: bool, dropout: bool = False) -> Task:
@@ -207,8 +215,11 @@ def median_course(runs: list[dict[str, Any]]) -> float | None:
 
 def search(options: argparse.Namespace) -> dict[str, Any]:
     """Fewest items to the goal over the grid of rates and epochs; ``dropout`` stands for notebook and tuned."""
-    old = json.loads(RATES_PATH.read_text(encoding="utf-8")) if RATES_PATH.exists() and not options.again else {}
-    tried: dict[str, list[dict[str, Any]]] = {} if options.quick else old.get("tried", {})
+    old = json.loads(RATES_PATH.read_text(encoding="utf-8")) if RATES_PATH.exists() and not options.quick else {}
+    forgotten = (options.only or GRIDS) if options.again else ()
+    tried: dict[str, list[dict[str, Any]]] = {
+        name: done for name, done in old.get("tried", {}).items() if name not in forgotten
+    }
     content: dict[str, Any] = {"benchmark": f"{NAME}, learning rates", **surroundings(), "tried": tried}
     for name in options.only or GRIDS:
         if name not in GRIDS:

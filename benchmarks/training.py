@@ -95,7 +95,7 @@ def main() -> None:
             made = factories(options.backbone, data, items, held_out)
             content = measure(options.backbone, made, items=len(items), rounds=size.rounds)
     if not options.quick:
-        keep(f"{NAME}_flags" if options.search else kept_as(NAME), content)
+        keep(kept_as(f"{NAME}_flags" if options.search else NAME), content)
     if options.json:
         print(json.dumps(content))
     elif not options.search:

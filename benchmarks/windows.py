@@ -3,7 +3,7 @@
 ``python -m benchmarks.windows [--per-class N] [--test N] [--only WAY] [--json]`` with PENNYWEIGHT_DATA naming the
 folder of data sets. The recipe ``long-documents`` learns the same documents of 20 newsgroups in every way, cut at its
 128 tokens or in four windows of as many, and all ways are judged on the same documents; each way against the first by
-McNemar's exact test. Each run is a folder under ``runs/windows``; what this commit finished is read, not trained again.
+McNemar's exact test. Each run is a folder under ``runs/windows``; what this code finished is read, not trained again.
 The result is written to ``benchmarks/results/windows.json``, where neither documents nor ways were limited.
 """
 

@@ -101,6 +101,20 @@ def test_a_file_in_the_cache_s_place_is_told(refused, monkeypatch, tmp_path):
     assert place.read_text(encoding="utf-8") == "mine"
 
 
+def test_a_cache_that_cannot_be_read_is_told(pennyweight, filled, monkeypatch):
+    def denied(*_arguments: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("pennyweight.cache.stored_files", denied)
+    for command in ("list", "clear"):
+        code, stdout, stderr = pennyweight("cache", command)
+        assert (code, stdout) == (1, "")
+        assert stderr == (
+            f"pennyweight: cannot read the cache {filled.folder}: Permission denied; another user may own it "
+            f"(PENNYWEIGHT_CACHE names another folder)\n"
+        )
+
+
 def test_clear_one_kind_then_all(pennyweight, filled):
     code, stdout, stderr = pennyweight("cache", "clear", "prefix", "--json")
     assert (code, stderr) == (0, "")

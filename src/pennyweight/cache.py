@@ -145,10 +145,20 @@ class Cache:
         return sorted((found for found in stored_files(self.folder) if found.whole), key=lambda one: one.used)
 
     def usage(self) -> dict[str, Usage]:
-        """What each kind takes, by name of the kind; raises OSError where a folder is unreadable."""
+        """What each kind takes, by name of the kind.
+
+        Raises:
+            RunError: a folder cannot be read.
+        """
         kinds: dict[str, list[Stored]] = {}
-        for entry in self.entries():
-            kinds.setdefault(entry.kind, []).append(entry)
+        try:
+            for entry in self.entries():
+                kinds.setdefault(entry.kind, []).append(entry)
+        except OSError as error:
+            raise RunError(
+                f"cannot read the cache {self.folder}: {error.strerror or error}; another user may own it "
+                f"(PENNYWEIGHT_CACHE names another folder)"
+            ) from error
         return {
             kind: Usage(len(found), sum(one.size for one in found), found[0].used, found[-1].used)
             for kind, found in sorted(kinds.items())

@@ -140,6 +140,7 @@ def test_a_machine_without_bf16_has_tables_that_do_not_speak_of_it(page):
         rows = rows_of(full, table)
         assert any("Pennyweight" in row and "not measured" not in row for row in rows)
         assert not any("bf16" in row for row in rows)
+    assert "Ratios: fp32/pipeline_sorted 3.70." in full
     assert "of the fp32 peak" in full
     assert all("not measured" in row for row in rows_of(full, "training"))
 

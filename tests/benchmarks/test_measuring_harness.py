@@ -135,3 +135,18 @@ def test_the_machine_is_described():
     assert described["machine"]["memory_gib"] > 0
     assert described["versions"]["pytest"]
     assert "no-such-package" not in described["versions"]
+
+
+def test_what_is_trained_on_the_way_is_kept_by_the_code_that_trained_it(tmp_path, monkeypatch):
+    (tmp_path / "package").mkdir()
+    module = tmp_path / "package" / "one.py"
+    module.write_text("first")
+    monkeypatch.setattr(harness, "SOURCE", tmp_path)
+    folders = []
+    for text in ("first", "second", "first"):
+        module.write_text(text)
+        harness.code_digest.cache_clear()
+        folders.append(harness.runs_of("some"))
+    harness.code_digest.cache_clear()
+    assert folders[0] == folders[2] != folders[1]
+    assert folders[0].parent == harness.RUNS / "some"

@@ -202,9 +202,12 @@ def test_finished_runs_are_not_repeated(tmp_path, monkeypatch):
     assert asked == [("tfidf", seed) for seed in SEEDS["tfidf"]]
     measurement.compare(options)
     assert len(asked) == len(SEEDS["tfidf"])
-    options.again = True
+    options.only, options.again = ["full"], True
+    assert measurement.compare(options)["contenders"].keys() == {"tfidf", "full"}
+    options.only = ["tfidf"]
     measurement.compare(options)
-    assert len(asked) == 2 * len(SEEDS["tfidf"])
+    assert [name for name, _ in asked].count("tfidf") == 2 * len(SEEDS["tfidf"])
+    assert json.loads(measurement.PATH.read_text(encoding="utf-8"))["contenders"].keys() == {"tfidf", "full"}
 
 
 def test_runs_of_two_machines_are_not_compared(tmp_path, monkeypatch):
@@ -221,7 +224,10 @@ def test_runs_of_two_machines_are_not_compared(tmp_path, monkeypatch):
     with pytest.raises(SystemExit, match=r"kept\.json is of another machine; --again"):
         measurement.compare(options)
     options.again = True
-    assert measurement.compare(options)["contenders"].keys() == {"full"}
+    with pytest.raises(SystemExit, match="of another machine"):
+        measurement.compare(options)
+    options.only = None
+    assert measurement.compare(options)["contenders"].keys() == SETTINGS.keys()
 
 
 def test_a_longer_course_is_tried_only_where_no_shorter_one_reached_the_goal():

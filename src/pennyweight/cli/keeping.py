@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -54,6 +55,6 @@ def _cache() -> Cache:
     from pennyweight.cache import default_cache
 
     cache = default_cache()
-    if cache.folder.exists() and not cache.folder.is_dir():
+    if os.path.exists(cache.folder) and not os.path.isdir(cache.folder):  # noqa: PTH110, PTH112 - say no where pathlib raises
         raise InputError(f"{cache.folder} is no folder, so that there is no cache")
     return cache
