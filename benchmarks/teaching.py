@@ -100,6 +100,7 @@ ROWS = {
         seeds=10,
         recipe="few-labels",
         base=EIGHT,
+        on={"objective": {"contrastive_epochs": 5}},
         named=WORDS,
     ),
     "8 labels a class and 8,000 texts": Row(
