@@ -15,7 +15,6 @@ from benchmarks.items import Items
 from benchmarks.peers import BATCH_SIZE, TUNED, Flags, TrainerLearner, on_this_machine
 
 GAIN = 1.02
-ROUNDS = 5
 LEARNING_RATE = 2e-3
 SHORT_BATCHES = 6
 
@@ -45,12 +44,12 @@ STAGES: Mapping[str, Mapping[str, Change]] = {
 }
 
 
-def search(backbone: str, items: Items, held_out: Items, *, quick: bool) -> dict[str, Any]:
+def search(backbone: str, items: Items, held_out: Items, *, rounds: int) -> dict[str, Any]:
     """Walk the stages; what was tried, what it gave, and the flags that won."""
     best, stages = Flags(), []
     for title, changes in STAGES.items():
         candidates = {name: changed(best, change) for name, change in changes.items()}
-        stage, winner = _stage(title, best, candidates, backbone, items, held_out, rounds=1 if quick else ROUNDS)
+        stage, winner = _stage(title, best, candidates, backbone, items, held_out, rounds=rounds)
         stages.append(stage)
         best = candidates[winner] if winner else best
     found = _described(best)
@@ -60,7 +59,7 @@ def search(backbone: str, items: Items, held_out: Items, *, quick: bool) -> dict
     return {
         "benchmark": "training, flags of Trainer",
         **surroundings(),
-        "settings": {"items": len(items), "batch_size": BATCH_SIZE, "rounds": 1 if quick else ROUNDS, "gain": GAIN},
+        "settings": {"items": len(items), "batch_size": BATCH_SIZE, "rounds": rounds, "gain": GAIN},
         "stages": stages,
         "found": found,
         "used": used,
