@@ -58,13 +58,3 @@ def test_fewer_texts_than_directions_and_all_alike():
     alike = np.ones((5, 24))
     assert np.isfinite(mixture_logits(alike, features[[0, 2, 4]], np.arange(3), classes=3)).all()
     assert mixture_logits(features[:1], features[[0, 2, 4]], np.arange(3), classes=3).shape == (1, 3)
-
-
-def test_neighbours_make_an_undecided_text_surer():
-    """It lies between two classes, and ten texts near it lie well within one; by itself it is two thirds theirs."""
-    features, _ = clusters(each=30, spread=0.05)
-    between = np.eye(24)[0] + 0.7 * np.eye(24)[1]
-    followers = between + 0.6 * np.eye(24)[1] + 0.01 * np.random.default_rng(3).normal(size=(10, 24))
-    every = np.concatenate([features, between[None], followers])
-    logits = mixture_logits(every, features[[0, 30, 60]], np.arange(3), classes=3)
-    assert softmax(logits)[90, 1] > 0.75

@@ -10,6 +10,7 @@ from pennyweight.recipe.fields import (
     AboveZero,
     AugmentationStep,
     Name,
+    NotNegative,
     Positive,
     Probability,
     Section,
@@ -67,6 +68,10 @@ class Unlabelled(Section):
     labellers: Positive = 1
     """Networks that label the texts in each round, trained alike from different seeds; their probabilities are
     averaged."""
+    neighbours: NotNegative = 0
+    """Texts nearest to a text, in what the untrained network makes of them, that have a say in its label, as their own
+    neighbours have in theirs (Zhou et al. 2004, Learning with Local and Global Consistency). 0: each text is labelled
+    by itself. The time to find them grows with the square of the number of texts."""
     confidence: Probability = 0.0
     """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
     that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""

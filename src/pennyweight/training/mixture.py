@@ -5,16 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from pennyweight.training.propagation import unit_vectors
 from pennyweight.training.pseudo_labels import Probabilities, aligned
 
 _ROUNDS = 40
 _DIMENSIONS = 128
 _EXPONENT = 0.35
 """Of a direction's variance, that it is divided by; at 0.5 all directions would count alike."""
-_NEIGHBOURS = 10
-_SHARPNESS = 5.0
-_SPREADINGS = 10
-_CHUNK = 2048
 _LEAST = 1e-12
 
 Vectors = NDArray[np.float64]
@@ -32,10 +29,7 @@ def mixture_logits(
 
     Expectation–maximisation from the labelled texts' means (Nigam et al. 2000, Machine Learning 39, section 3): every
     class is a Gaussian, all of one variance, in the leading directions of the features; a labelled text stays in its
-    class. Few labels suffice where classes are clusters, for they need only name them. Then each text takes half of its
-    belief from the texts nearest to it, again and again (Zhou et al. 2004, Learning with Local and Global Consistency).
-
-    The time grows with the square of the number of texts.
+    class. Few labels suffice where classes are clusters, for they need only name them.
 
     Args:
         features: of the texts without a label, [texts, hidden].
@@ -48,15 +42,7 @@ def mixture_logits(
         [texts, classes]; their softmax is the probability.
     """
     believed = _settled(*_leading(features, labelled), np.eye(classes)[labels], shares)
-    if len(believed) < 2:
-        return _logarithms(believed)
-    nearest, pull = _neighbours(_centred(features))
-    spread = believed
-    for _ in range(_SPREADINGS):
-        spread = (believed + (pull[:, :, None] * spread[nearest]).sum(axis=1)) / 2
-        if shares is not None:
-            spread = aligned(spread, shares)
-    return _logarithms(spread)
+    return np.log(np.maximum(believed, _LEAST)).astype(np.float32)
 
 
 def _settled(texts: Vectors, items: Vectors, given: Probabilities, shares: Probabilities | None) -> Probabilities:
@@ -75,43 +61,15 @@ def _settled(texts: Vectors, items: Vectors, given: Probabilities, shares: Proba
     return believed
 
 
-def _neighbours(vectors: NDArray[np.float32]) -> tuple[NDArray[np.int64], Probabilities]:
-    """The texts most alike each text, and how much each of them counts, [texts, neighbours]; rows sum to 1."""
-    count = min(_NEIGHBOURS, len(vectors) - 1)
-    nearest = np.empty((len(vectors), count), dtype=np.int64)
-    pull = np.empty((len(vectors), count))
-    for first in range(0, len(vectors), _CHUNK):
-        alike = vectors[first : first + _CHUNK] @ vectors.T
-        rows = np.arange(len(alike))
-        alike[rows, first + rows] = -np.inf
-        found = np.argpartition(-alike, count - 1, axis=1)[:, :count]
-        nearest[first : first + _CHUNK] = found
-        pull[first : first + _CHUNK] = _softmax(
-            _SHARPNESS * np.take_along_axis(alike, found, axis=1).astype(np.float64)
-        )
-    return nearest, pull
-
-
-def _centred(features: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Unit vectors around the texts' own centre, so that what all have in common does not count."""
-    vectors = _unit(features)
-    return _unit(vectors - vectors.mean(axis=0)).astype(np.float32)
-
-
 def _leading(features: NDArray[np.floating], labelled: NDArray[np.floating]) -> tuple[Vectors, Vectors]:
     """Both as unit vectors in the leading directions of the first, made more alike in length, [texts, dimensions]."""
-    texts, items = _unit(features), _unit(labelled)
+    texts, items = unit_vectors(features), unit_vectors(labelled)
     centre = texts.mean(axis=0)
     variances, directions = np.linalg.eigh((texts - centre).T @ (texts - centre) / len(texts))
     count = min(_DIMENSIONS, max(len(texts) - 1, 1), texts.shape[1])
     variances, directions = variances[::-1][:count], directions[:, ::-1][:, :count]
     scaled = directions / np.maximum(variances, _LEAST) ** _EXPONENT
     return (texts - centre) @ scaled, (items - centre) @ scaled
-
-
-def _unit(features: NDArray[np.floating]) -> Vectors:
-    wide = np.asarray(features, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), _LEAST))
 
 
 def _means(weights: Probabilities, vectors: Vectors) -> Vectors:
@@ -128,10 +86,6 @@ def _squares(vectors: Vectors, means: Vectors) -> Vectors:
 def _spread(weights: Probabilities, vectors: Vectors, means: Vectors) -> float:
     """Variance in each direction, one for all."""
     return float((weights * _squares(vectors, means)).sum() / (weights.sum() * vectors.shape[1]))
-
-
-def _logarithms(believed: Probabilities) -> NDArray[np.float32]:
-    return np.log(np.maximum(believed, _LEAST)).astype(np.float32)
 
 
 def _softmax(logits: Vectors) -> Probabilities:

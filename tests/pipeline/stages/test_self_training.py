@@ -13,9 +13,10 @@ from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
-from pennyweight.pipeline.stages import self_training
+from pennyweight.pipeline.stages import self_training, surveying
 from pennyweight.pipeline.stages.teaching import softened
 from pennyweight.training.mixture import mixture_logits
+from pennyweight.training.propagation import find_neighbours, propagated
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 
@@ -47,7 +48,7 @@ def learnt(monkeypatch):
 def test_texts_are_labelled_and_learnt(make_recipe, texts, trained, learnt, monkeypatch, tmp_path):
     opinions = []
 
-    def watching(logits, weights):
+    def watching(logits, weights=()):
         opinions.append(logits)
         return softened(logits, weights)
 
@@ -122,7 +123,7 @@ def test_a_mixture_labels_the_texts_before_any_network_does(make_recipe, texts, 
         given.append((features.shape, labelled.shape, labels, options["shares"]))
         return mixture_logits(features, labelled, labels, **options)
 
-    monkeypatch.setattr(self_training, "mixture_logits", watching)
+    monkeypatch.setattr(surveying, "mixture_logits", watching)
     monkeypatch.setattr(self_training, "train_network", lambda *_, what, **__: trained.append(what))
     recipe = make_recipe(unlabelled={"source": texts, "labeller": "mixture", "alignment": True, "rounds": rounds})
     train_quietly(recipe, tmp_path / "out")
@@ -134,6 +135,37 @@ def test_a_mixture_labels_the_texts_before_any_network_does(make_recipe, texts, 
     assert shares == pytest.approx(np.bincount(labels) / 72)
     assert feeder.extras["soft_targets"][72:].sum(axis=1) == pytest.approx(np.ones(60), abs=1e-6)
     assert trained == [f"round {number}, labeller 1 of 1" for number in range(2, rounds + 1)]
+
+
+def test_neighbours_have_a_say_in_every_round(make_recipe, texts, learnt, monkeypatch, tmp_path):
+    heard, found = [], []
+
+    def listening(believed, given, neighbours, *, shares):
+        heard.append((believed, given, neighbours))
+        return propagated(believed, given, neighbours, shares=shares)
+
+    def finding(features, count, **options):
+        found.append(features.shape)
+        return find_neighbours(features, count, **options)
+
+    monkeypatch.setattr(self_training, "propagated", listening)
+    monkeypatch.setattr(surveying, "find_neighbours", finding)
+    train_quietly(make_recipe(unlabelled={"source": texts, "rounds": 2, "neighbours": 5}), tmp_path / "out")
+    (feeder,) = learnt
+    ((first, given, _), (second, again, neighbours)) = heard
+    assert found == [(60 + 72, 32)]  # once for both rounds
+    assert neighbours.nearest.shape == (60 + 72, 5)
+    assert (given == np.eye(3)[feeder.labels[:72]]).all()
+    assert (again == given).all()
+    assert (first != second).any()
+    expected = propagated(second, given, neighbours)
+    assert (expected != second).any()
+    np.testing.assert_allclose(feeder.extras["soft_targets"][72:], expected, atol=1e-6)
+
+
+def test_without_neighbours_none_is_looked_for(make_recipe, texts, monkeypatch, tmp_path):
+    monkeypatch.setattr(surveying, "find_neighbours", None)
+    train_quietly(make_recipe(unlabelled={"source": texts}), tmp_path / "out")
 
 
 def test_what_a_kill_left_of_a_labellers_checkpoint_is_no_hindrance(make_recipe, texts, monkeypatch, tmp_path):

@@ -15,15 +15,15 @@ from pennyweight.console import Speaker
 from pennyweight.pipeline.keeping import read_arrays, write_arrays
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.stages.fitting import train_network
+from pennyweight.pipeline.stages.surveying import Survey
 from pennyweight.pipeline.stages.teachers import Teacher
 from pennyweight.pipeline.stages.teaching import ask, softened, spread
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.distillation import SOFT_TARGETS, soft_targets
-from pennyweight.training.mixture import mixture_logits
+from pennyweight.training.propagation import propagated
 from pennyweight.training.pseudo_labels import Choice, choose
 
 _ASKED = "teachers-unlabelled.safetensors"
-_MIXTURE = "mixture.safetensors"
 
 
 def self_train(
@@ -51,18 +51,20 @@ def self_train(
         return []
     labelled, extras = bench.collected, bench.extras
     shares = _shares(labelled) if chosen.alignment else None
+    survey = Survey(bench, labelled, folder)
     records = []
     for number in range(1, chosen.rounds + 1):
-        weights: tuple[float, ...] = ()
         if chosen.labeller == "teachers":
-            path, items = folder / _ASKED, labelled.unlabelled
-            logits = ask(bench, teachers, items, path=path, cache=cache, speaker=speaker)
-            weights = bench.recipe.teachers.weights
+            path, texts = folder / _ASKED, labelled.unlabelled
+            logits = ask(bench, teachers, texts, path=path, cache=cache, speaker=speaker)
+            believed = softened(logits, bench.recipe.teachers.weights)
         elif chosen.labeller == "mixture" and number == 1:
-            logits = [_mixture(bench, folder / _MIXTURE, shares)]
+            believed = softened([survey.mixture(shares)])
         else:
-            logits = _opinions(bench, number, folder=folder, speaker=speaker)
-        choice = choose(softened(logits, weights), confidence=chosen.confidence, shares=shares)
+            believed = softened(_opinions(bench, number, folder=folder, speaker=speaker))
+        if chosen.neighbours:
+            believed = propagated(believed, survey.given(), survey.neighbours(chosen.neighbours), shares=shares)
+        choice = choose(believed, confidence=chosen.confidence, shares=shares)
         # Always from what was labelled at first: a text that is no longer believed leaves again.
         bench.collected, bench.extras = labelled, extras
         _join(bench, choice)
@@ -78,23 +80,6 @@ def _shares(labelled: Collected) -> np.ndarray:
     """How frequent the classes are among the labelled items, [classes]."""
     counts = np.bincount(labelled.labels[labelled.training], minlength=len(labelled.label_names))
     return np.asarray(counts / counts.sum())
-
-
-def _mixture(bench: Workbench, path: Path, shares: np.ndarray | None) -> np.ndarray:
-    """Logits of the texts without labels by the clusters that they form, [texts, classes]; the network is untrained."""
-    if not path.exists():
-        collected = bench.collected
-        logits = mixture_logits(
-            bench.features(collected.unlabelled),
-            bench.features(collected.learnt),
-            collected.labels[collected.learnt],
-            classes=len(collected.label_names),
-            shares=shares,
-        )
-        if bench.accelerator.is_main_process:
-            write_arrays(path, {"logits": logits})
-        bench.accelerator.wait_for_everyone()
-    return read_arrays(path)["logits"]
 
 
 def _opinions(bench: Workbench, number: int, *, folder: Path, speaker: Speaker) -> list[np.ndarray]:
