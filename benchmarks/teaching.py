@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -45,6 +46,8 @@ class Row:
     """Items of each class that the student's teacher has learnt from, none of them the student's; 0: no teacher."""
     named: tuple[tuple[str, ...], ...] = ()
     """Texts for each class that say what it is about, learnt from beside the labelled items; none: no such texts."""
+    together: int = 1
+    """Networks of different seeds that are averaged into one classifier, with the technique alone."""
 
 
 THOUSAND: Changes = {
@@ -53,6 +56,8 @@ THOUSAND: Changes = {
     "training": {"epochs": 6, "keep": "last"},
 }
 """A thousand labels are enough for all layers, and too few to hold any out."""
+
+SMOOTHED: Changes = {**THOUSAND, "training": {**THOUSAND["training"], "label_smoothing": 0.2}}
 
 EIGHT: Changes = {"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}}
 
@@ -82,18 +87,36 @@ ROWS = {
         on={"teachers": {"temperature": 2.0, "mixture": 0.9}},
         teacher=3750,
     ),
+    "the same student, and 20,000 texts that its teacher labels": Row(
+        labels=1250,
+        seeds=3,
+        base={"budget": {"parameters": 75_000}, "training": {"epochs": 3}},
+        on={
+            "teachers": {"temperature": 2.0, "mixture": 0.9},
+            "unlabelled": {"labeller": "teachers", "strength": 0.0},
+        },
+        teacher=3750,
+        texts=20_000,
+    ),
     "1,000 labels, smoothed": Row(
         labels=250,
         seeds=3,
         base=THOUSAND,
         on={"training": {"label_smoothing": 0.2}},
     ),
-    "1,000 labels and 8,000 texts": Row(
+    "1,000 labels, smoothed, three networks together": Row(
         labels=250,
         seeds=3,
-        base={**THOUSAND, "training": {**THOUSAND["training"], "label_smoothing": 0.2}},
-        on={"unlabelled": {"labellers": 3, "epochs": 2}},
-        texts=8000,
+        base=THOUSAND,
+        on={"training": {"label_smoothing": 0.2}},
+        together=3,
+    ),
+    "1,000 labels and 65,000 texts": Row(
+        labels=250,
+        seeds=3,
+        base=SMOOTHED,
+        on={"unlabelled": {"neighbours": 20, "alignment": True, "strength": 0.0, "epochs": 1}},
+        texts=66_000,  # no class has as many: all that are left
     ),
     "8 labels a class, and texts that say what it is about": Row(
         labels=8,
@@ -113,6 +136,7 @@ ROWS = {
             "head": {"start": "random"},
             "unlabelled": {
                 "labeller": "mixture",
+                "neighbours": 20,
                 "alignment": True,
                 "epochs": 1,
                 "learning_rate": 1e-3,
@@ -178,7 +202,9 @@ def both(row: Row, data: Path, folder: Path, *, seed: int, quick: bool) -> dict[
     if row.texts:
         on = merged(on, {"unlabelled": {"source": str(files["texts"])}})
     off, truth = predicted(row.recipe, base, folder / "off")
-    return {"off": off, "on": predicted(row.recipe, merged(base, on), folder / "on")[0], "truth": truth}
+    on = merged(base, on)
+    found = together(row, on, folder, data) if row.together > 1 else predicted(row.recipe, on, folder / "on")[0]
+    return {"off": off, "on": found, "truth": truth}
 
 
 def draw(source: Path, folder: Path, sizes: Mapping[str, int], *, seed: int) -> dict[str, Path]:
@@ -238,6 +264,24 @@ def predicted(recipe: str, changes: Changes, folder: Path) -> tuple[NDArray[Any]
     train(recipe, folder, resume=True, **changes)
     table = pq.read_table(folder / "report" / "predictions.parquet", columns=["label", "predicted"])
     return table["predicted"].to_numpy(zero_copy_only=False), table["label"].to_numpy(zero_copy_only=False)
+
+
+def together(row: Row, changes: Changes, folder: Path, data: Path) -> NDArray[Any]:
+    """What an ensemble of networks of different seeds predicts for the test items, by the mean of probabilities."""
+    import pyarrow.parquet as pq
+
+    from pennyweight import load
+    from pennyweight.pipeline.combining.ensembling import make_ensemble
+
+    members = [folder / f"member{number}" for number in range(row.together)]
+    for number, member in enumerate(members):
+        predicted(
+            row.recipe, merged(changes, {"training": {"seed": changes["training"]["seed"] + 100 * number}}), member
+        )
+    shutil.rmtree(folder / "on", ignore_errors=True)  # of an interrupted measurement
+    classifier = load(make_ensemble(members, folder / "on").folder)
+    texts = pq.read_table(agnews_file(data, "test"), columns=["text"])["text"].to_pylist()
+    return np.asarray(classifier.decision.decide(classifier.probabilities(classifier.logits(texts))))
 
 
 def line(name: str, found: Mapping[str, Any]) -> str:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from conftest import train_quietly
+from tiny import sentences
 
 from benchmarks import teaching
 from benchmarks.items import LABELS
 from benchmarks.teaching import ROWS, common, draw, line, merged, with_names
+from pennyweight import load
 from pennyweight.api import changed
 from pennyweight.pipeline.planning import plan_recipe
 
@@ -42,13 +46,17 @@ def test_texts_that_say_what_a_class_is_about_come_after_the_labelled_items(tmp_
 def test_both_ways_are_recipes_within_their_budgets(name, tmp_path):
     row = ROWS[name]
     base = merged(common(tmp_path, tmp_path / "train.parquet", seed=3), row.base)
-    own = {"teachers": {"sources": ["t"]}} if row.teacher else {"unlabelled": {"source": "u"}}
+    own = {
+        **({"teachers": {"sources": ["t"]}} if row.teacher else {}),
+        **({"unlabelled": {"source": "u"}} if row.texts else {}),
+    }
     for changes in (base, merged(base, merged(row.on, own))):
         recipe = changed(row.recipe, changes)
         assert recipe.training.seed == 3
         plan = plan_recipe(recipe)
         assert plan.trainable <= recipe.budget.parameters
-    assert ("75,000" in name) == (plan.budget == 75_000)
+        assert plan.trainable * row.together <= 1_000_000
+    assert ("student" in name) == (plan.budget == 75_000)
 
 
 def test_a_row_in_words():
@@ -71,7 +79,12 @@ def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkey
     pq.write_table(
         pa.table({"text": [f"text {n}" for n in range(rows)], "label": [n % 4 for n in range(rows)]}), source
     )
+
+    def written_down_once(row, changes, folder, data):
+        return written_down(row.recipe, changes, folder / "on")[0]
+
     monkeypatch.setattr(teaching, "predicted", written_down)
+    monkeypatch.setattr(teaching, "together", written_down_once)
     monkeypatch.setattr(teaching, "runs_of", lambda name: tmp_path / "runs" / name)
     for name, row in ROWS.items():
         trained.clear()
@@ -86,3 +99,22 @@ def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkey
         assert bool(on.teachers.sources) == bool(row.teacher)
         assert bool(on.unlabelled.source) == bool(row.texts)
         assert not (off.teachers.sources or off.unlabelled.source)
+
+
+def test_networks_together_are_of_seeds_of_their_own_and_one_classifier(tmp_path, monkeypatch, make_recipe):
+    """Small networks of other data: what their mean says is what is found."""
+    members = []
+
+    def trained(recipe, changes, folder):
+        members.append((changes["training"]["seed"], train_quietly(make_recipe(training=changes["training"]), folder)))
+
+    texts = [text for text, _ in sentences(20)]
+    path = tmp_path / "agnews" / "test.parquet"
+    path.parent.mkdir()
+    pq.write_table(pa.table({"text": texts, "label": [0] * 20}), path)
+    monkeypatch.setattr(teaching, "predicted", trained)
+    row = replace(next(row for row in ROWS.values() if row.together == 3), together=2)
+    found = teaching.together(row, {"training": {"seed": 1, "epochs": 1}}, tmp_path, tmp_path)
+    assert [seed for seed, _ in members] == [1, 101]
+    shares = [load(outcome.folder).predict_proba(texts) for _, outcome in members]
+    assert (found == np.mean(shares, axis=0).argmax(axis=1)).all()
