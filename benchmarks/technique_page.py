@@ -68,7 +68,7 @@ def _row(name: str, one: Mapping[str, Any] | None) -> str:
         f"{100 * one['on']:.2f}",
         difference,
         _probability(one["p"]),
-        _change(one["seconds_off"], one["seconds"]),
+        _change(one["seconds_off"], one["seconds"]) + (" (fp32)" if one["format"] == "fp32" else ""),
         _change(one["trainable_off"], one["trainable"]),
     )
     return f"| {' | '.join(cells)} |"

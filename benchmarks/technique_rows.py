@@ -21,7 +21,7 @@ NOISY = Items(
     test="agnews",
     changes={"training": {"epochs": 1}},  # plain training is best after one, and learns the noise from then on
 )
-LONG = Items("long", "newsgroups20", 3_000, changes={"training": {"epochs": 6}})
+LONG = Items("long", "newsgroups20", 2_000, changes={"training": {"epochs": 4}})
 
 EMOTIONS = Items("emotions", "go_emotions", 5_000, "go_emotions", label="labels", task="multi-label")
 

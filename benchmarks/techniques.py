@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import false_discovery_control
 
-from benchmarks.harness import RESULTS, data_folder, surroundings, tell
+from benchmarks.harness import RESULTS, data_folder, float_format, surroundings, tell
 from benchmarks.paired import Difference, accuracy, compared, macro_f1
 from benchmarks.technique_arms import NAME, Answer, Items, answer, judged_items
 from benchmarks.technique_procedures import procedures
@@ -116,6 +116,7 @@ def described(
         "seconds_off": float(np.median([one.seconds for one in off])),
         "trainable": on[0].trainable,
         "trainable_off": off[0].trainable,
+        "format": float_format(),
         "changes": {"on": technique.on, "off": technique.off},
     }
 
