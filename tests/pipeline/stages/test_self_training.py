@@ -249,3 +249,16 @@ def test_a_file_of_logits_cannot_label_texts(make_recipe, texts, tmp_path):
     recipe = make_recipe(teachers={"sources": [str(file)]}, unlabelled={"source": texts, "labeller": "teachers"})
     with pytest.raises(InputError, match="holds logits of the training data alone"):
         train_quietly(recipe, tmp_path / "out")
+
+
+def test_stopped_while_it_looks_where_texts_lie(make_recipe, texts, monkeypatch, tmp_path):
+    """In the second of three parts; what is looked at anew afterwards gives the same classifier."""
+    monkeypatch.setattr(surveying, "_PART", 50)
+    recipe = make_recipe(unlabelled={"source": texts, "labeller": "mixture", "neighbours": 5})
+    whole = train_quietly(recipe, tmp_path / "whole").folder
+    out = tmp_path / "out"
+    with pytest.raises(Interrupted, match="stopped while finding clusters"):
+        train_recipe(recipe, out, speaker=Stopping("looking where texts lie", 50), cpu=True)
+    assert not list((out / "training").glob("*.safetensors"))
+    train_quietly(recipe, out, resume=True)
+    assert weights(out) == weights(whole)

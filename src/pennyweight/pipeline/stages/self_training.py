@@ -51,7 +51,7 @@ def self_train(
         return []
     labelled, extras = bench.collected, bench.extras
     shares = _shares(labelled) if chosen.alignment else None
-    survey = Survey(bench, labelled, folder)
+    survey = Survey(bench, labelled, folder, speaker)
     records = []
     for number in range(1, chosen.rounds + 1):
         if chosen.labeller == "teachers":

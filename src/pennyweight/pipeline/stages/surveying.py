@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from pennyweight.pipeline.keeping import kept
+from pennyweight.console import Speaker
+from pennyweight.pipeline.keeping import Arrays, kept
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.training.mixture import mixture_logits
@@ -17,9 +18,11 @@ from pennyweight.training.pseudo_labels import Probabilities
 
 _MIXTURE = "mixture.safetensors"
 _NEIGHBOURS = "neighbours.safetensors"
+_PART = 4096
+"""Items between two looks at whether to stop."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Survey:
     """Of the texts without labels and the labelled items of a workbench whose network is untrained.
 
@@ -31,31 +34,27 @@ class Survey:
     collected: Collected
     """Its items before any text was labelled."""
     folder: Path
+    speaker: Speaker
+    _vectors: np.ndarray | None = field(default=None, init=False)
 
     def mixture(self, shares: Probabilities | None) -> np.ndarray:
         """Logits of the texts by the clusters that they form, [texts, classes]; ``shares`` as of `mixture_logits`."""
-        labels, classes = self._labels, len(self.collected.label_names)
 
-        def compute() -> np.ndarray:
-            texts, items = np.split(self._features, [len(self._features) - len(labels)])
-            return mixture_logits(texts, items, labels, classes=classes, shares=shares)
+        def compute(go_on: Callable[[], None]) -> Arrays:
+            vectors = self._features(go_on)
+            texts, items = np.split(vectors, [len(vectors) - len(self._labels)])
+            classes = len(self.collected.label_names)
+            return {"logits": mixture_logits(texts, items, self._labels, classes=classes, shares=shares)}
 
-        return kept(
-            self.folder / _MIXTURE,
-            lambda go_on: {"logits": compute()},
-            accelerator=self.bench.accelerator,
-            what="finding clusters",
-        )["logits"]
+        return self._kept(_MIXTURE, compute, what="finding clusters")["logits"]
 
     def neighbours(self, count: int) -> Neighbours:
         """Of each text without a label and, behind them, of each labelled item."""
-        found = kept(
-            self.folder / _NEIGHBOURS,
-            lambda go_on: vars(find_neighbours(self._features, count, go_on=go_on)),
-            accelerator=self.bench.accelerator,
-            what="finding neighbours",
-        )
-        return Neighbours(**found)
+
+        def compute(go_on: Callable[[], None]) -> Arrays:
+            return vars(find_neighbours(self._features(go_on), count, go_on=go_on))
+
+        return Neighbours(**self._kept(_NEIGHBOURS, compute, what="finding neighbours"))
 
     def given(self) -> Probabilities:
         """The classes of the labelled items, [items, classes]."""
@@ -65,7 +64,18 @@ class Survey:
     def _labels(self) -> np.ndarray:
         return np.asarray(self.collected.labels[self.collected.learnt])
 
-    @functools.cached_property
-    def _features(self) -> np.ndarray:
-        """[texts + items, hidden]."""
-        return self.bench.features(np.concatenate([self.collected.unlabelled, self.collected.learnt]))
+    def _kept(self, name: str, compute: Callable[..., Arrays], *, what: str) -> Arrays:
+        return kept(self.folder / name, compute, accelerator=self.bench.accelerator, what=what)
+
+    def _features(self, go_on: Callable[[], None]) -> np.ndarray:
+        """[texts + items, hidden], computed once."""
+        if self._vectors is None:
+            items = np.concatenate([self.collected.unlabelled, self.collected.learnt])
+            parts = []
+            with self.speaker.bar("looking where texts lie", len(items)) as bar:
+                for first in range(0, len(items), _PART):
+                    go_on()
+                    parts.append(self.bench.features(items[first : first + _PART]))
+                    bar.update(first + len(parts[-1]), "")
+            self._vectors = np.concatenate(parts)
+        return self._vectors
