@@ -115,7 +115,7 @@ ROWS = {
         labels=250,
         seeds=3,
         base=SMOOTHED,
-        on={"unlabelled": {"neighbours": 20, "alignment": True, "strength": 0.0, "epochs": 1}},
+        on={"unlabelled": {"labellers": 3, "neighbours": 20, "alignment": True, "strength": 0.0, "epochs": 3}},
         texts=66_000,  # no class has as many: all that are left
     ),
     "8 labels a class, and texts that say what it is about": Row(
