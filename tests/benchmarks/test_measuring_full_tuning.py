@@ -5,7 +5,20 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from benchmarks.full_tuning import lines, summary
+from benchmarks.full_tuning import changes, cleaned, lines, summary
+from benchmarks.items import Items
+from pennyweight.api import changed
+from pennyweight.pipeline.planning import plan_recipe
+
+
+def test_adapters_learn_every_item_within_a_million_parameters(tmp_path):
+    recipe = changed("ag-news", changes(tmp_path, limit=None, seed=2))
+    assert (recipe.data.validation, recipe.training.keep, recipe.training.seed) == (0, "last", 2)
+    assert plan_recipe(recipe).trainable == 996_868
+
+
+def test_who_trains_everything_reads_texts_as_the_recipe_does():
+    assert cleaned(Items(("a &lt;b&gt;bold&lt;/b&gt; \\word",), (1,))) == Items(("a bold word",), (1,))
 
 
 def runs(wrong: dict[str, int], truth: np.ndarray) -> dict[str, list[dict]]:

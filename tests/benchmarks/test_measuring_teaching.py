@@ -117,4 +117,5 @@ def test_networks_together_are_of_seeds_of_their_own_and_one_classifier(tmp_path
     found = teaching.together(row, {"training": {"seed": 1, "epochs": 1}}, tmp_path, tmp_path)
     assert [seed for seed, _ in members] == [1, 101]
     shares = [load(outcome.folder).predict_proba(texts) for _, outcome in members]
-    assert (found == np.mean(shares, axis=0).argmax(axis=1)).all()
+    names = np.array(load(members[0][1].folder).labels, dtype=object)
+    assert (found == names[np.mean(shares, axis=0).argmax(axis=1)]).all()

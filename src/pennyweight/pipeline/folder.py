@@ -21,8 +21,10 @@ TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
 RANKS = "ranks.json"
-SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", "mixture.safetensors")
-"""Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers."""
+SURVEYED = ("mixture.safetensors", "neighbours.safetensors")
+SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", *SURVEYED)
+"""Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers, where
+texts lie."""
 KILLED = ".*"
 """Pattern of what a process killed while writing leaves: the temporary file that would have got a name."""
 CONTRASTIVE = "contrastive"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, model_validator
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt, model_validator
 
 from pennyweight.recipe.fields import (
     AboveZero,
     AugmentationStep,
     Name,
-    NotNegative,
     Positive,
     Probability,
     Section,
@@ -68,15 +67,16 @@ class Unlabelled(Section):
     labellers: Positive = 1
     """Networks that label the texts in each round, trained alike from different seeds; their probabilities are
     averaged."""
-    neighbours: NotNegative = 0
+    neighbours: Annotated[StrictInt, Field(ge=0, le=1000)] = 0
     """Texts nearest to a text, in what the untrained network makes of them, that have a say in its label, as their own
-    neighbours have in theirs (Zhou et al. 2004, Learning with Local and Global Consistency). 0: each text is labelled
-    by itself. The time to find them grows with the square of the number of texts."""
+    neighbours have in theirs (Zhou et al. 2004, Learning with Local and Global Consistency); `confidence` is asked of
+    what comes out, which is less sure than the labellers are. 0: each text is labelled by itself. The time to find them
+    grows with the square of the number of texts."""
     confidence: Probability = 0.0
     """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
     that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""
     labels: Literal["soft", "hard"] = "soft"
-    """What is learnt of a text: the labellers' `soft` probabilities, or the most probable label as if it were given."""
+    """What is learnt of a text: its `soft` probabilities, or the most probable label as if it were given."""
     alignment: StrictBool = False
     """Shift the labellers' probabilities so that classes are as frequent as among the labelled items (Berthelot et al.
     2020, arXiv 1911.09785); for texts drawn from the same mixture of classes."""

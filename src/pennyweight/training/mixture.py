@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from pennyweight.training.propagation import unit_vectors
 from pennyweight.training.pseudo_labels import Probabilities, aligned
+from pennyweight.training.vectors import unit_vectors
 
 _ROUNDS = 40
 _DIMENSIONS = 128

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pennyweight.training.pseudo_labels import Probabilities, aligned
+from pennyweight.training.vectors import unit_vectors
 
 _CHUNK = 512
 _SHARPNESS = 10.0
@@ -18,12 +19,12 @@ _ROUNDS = 20
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The texts most alike each text."""
+    """The texts and labelled items most alike each text."""
 
-    nearest: NDArray[np.int64]
-    """Their numbers, [texts, neighbours]."""
+    nearest: NDArray[np.int32]
+    """Their numbers, [texts, neighbours]; labelled items are counted on behind the texts."""
     alike: NDArray[np.float32]
-    """Cosines to them around the centre of all texts, [texts, neighbours]."""
+    """Cosines to them around the centre of all, [texts, neighbours]."""
 
     def weights(self) -> Probabilities:
         """How much each of them counts, [texts, neighbours]; rows sum to 1."""
@@ -32,33 +33,33 @@ class Neighbours:
 
 
 def find_neighbours(
-    features: NDArray[np.floating], count: int, *, go_on: Callable[[], None] = lambda: None
+    features: NDArray[np.floating], texts: int, count: int, *, progress: Callable[[int], None] = lambda done: None
 ) -> Neighbours:
-    """The ``count`` texts most alike each text, itself left out; all others where there are fewer.
+    """Find the ``count`` texts and labelled items most alike each text, itself left out; all where there are fewer.
 
-    Of the features only the direction from their common centre counts. The time grows with the square of the number of
-    texts, the memory does not.
+    Of the features only the direction from their common centre counts. The time grows with texts times texts and items
+    together.
 
     Args:
-        features: [texts, hidden], two texts at least.
+        features: of the texts and, behind them, of the labelled items, [texts + items, hidden]; two rows at least.
+        texts: how many of them are texts.
         count: neighbours of each.
-        go_on: called from time to time; raises to stop.
+        progress: called with the number of texts that are done, from 0; raises to stop.
     """
     import torch
 
-    vectors = torch.from_numpy(
-        unit_vectors(unit_vectors(features) - unit_vectors(features).mean(axis=0)).astype(np.float32)
-    )
+    directions = unit_vectors(features)
+    vectors = torch.from_numpy(unit_vectors(directions - directions.mean(axis=0)).astype(np.float32))
     count = min(count, len(vectors) - 1)
-    nearest = np.empty((len(vectors), count), dtype=np.int64)
-    alike = np.empty((len(vectors), count), dtype=np.float32)
-    for first in range(0, len(vectors), _CHUNK):
-        go_on()
-        cosines = vectors[first : first + _CHUNK] @ vectors.T
-        rows = torch.arange(len(cosines))
+    nearest, alike = np.empty((texts, count), dtype=np.int32), np.empty((texts, count), dtype=np.float32)
+    for first in range(0, texts, _CHUNK):
+        progress(first)
+        last = min(first + _CHUNK, texts)
+        cosines = vectors[first:last] @ vectors.T
+        rows = torch.arange(last - first)
         cosines[rows, first + rows] = -torch.inf
         found = cosines.topk(count, dim=1)
-        nearest[first : first + _CHUNK], alike[first : first + _CHUNK] = found.indices.numpy(), found.values.numpy()
+        nearest[first:last], alike[first:last] = found.indices.numpy(), found.values.numpy()
     return Neighbours(nearest, alike)
 
 
@@ -78,24 +79,19 @@ def propagated(
     Args:
         probabilities: of the texts without labels, [texts, classes], each row summing to 1.
         given: of the labelled items, [items, classes].
-        neighbours: of texts and items, in this order.
+        neighbours: of the texts among texts and items.
         shares: how frequent the classes should be among the texts, [classes]; none: as they turn out to be.
 
     Returns:
         [texts, classes], each row summing to 1.
     """
-    texts, weights = len(probabilities), neighbours.weights()
-    began = np.concatenate([probabilities, given])
-    believed = began.copy()
+    weights = neighbours.weights()
+    believed = probabilities
     for _ in range(_ROUNDS):
-        heard = np.einsum("tn,tnc->tc", weights, believed[neighbours.nearest])
-        believed[:texts] = ((1 - _PULL) * began + _PULL * heard)[:texts]
+        every, heard = np.concatenate([believed, given]), np.zeros_like(probabilities)
+        for rank in range(weights.shape[1]):  # one at a time: all at once would be neighbours times the memory
+            heard += weights[:, rank, None] * every[neighbours.nearest[:, rank]]
+        believed = (1 - _PULL) * probabilities + _PULL * heard
         if shares is not None:
-            believed[:texts] = aligned(believed[:texts], shares)
-    return believed[:texts]
-
-
-def unit_vectors(vectors: NDArray[np.floating]) -> NDArray[np.float64]:
-    """Rows divided by their lengths."""
-    wide = np.asarray(vectors, dtype=np.float64)
-    return np.asarray(wide / np.maximum(np.linalg.norm(wide, axis=1, keepdims=True), 1e-12))
+            believed = aligned(believed, shares)
+    return believed

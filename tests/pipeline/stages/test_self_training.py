@@ -137,30 +137,46 @@ def test_a_mixture_labels_the_texts_before_any_network_does(make_recipe, texts, 
     assert trained == [f"round {number}, labeller 1 of 1" for number in range(2, rounds + 1)]
 
 
-def test_neighbours_have_a_say_in_every_round(make_recipe, texts, learnt, monkeypatch, tmp_path):
+@pytest.mark.parametrize("alignment", [False, True])
+def test_neighbours_have_a_say_in_every_round(make_recipe, texts, learnt, monkeypatch, tmp_path, alignment):
     heard, found = [], []
 
     def listening(believed, given, neighbours, *, shares):
-        heard.append((believed, given, neighbours))
+        heard.append((believed, given, neighbours, shares))
         return propagated(believed, given, neighbours, shares=shares)
 
-    def finding(features, count, **options):
-        found.append(features.shape)
-        return find_neighbours(features, count, **options)
+    def finding(features, texts, count, **options):
+        found.append((features.shape, texts))
+        return find_neighbours(features, texts, count, **options)
 
     monkeypatch.setattr(self_training, "propagated", listening)
     monkeypatch.setattr(surveying, "find_neighbours", finding)
-    train_quietly(make_recipe(unlabelled={"source": texts, "rounds": 2, "neighbours": 5}), tmp_path / "out")
+    unlabelled = {"source": texts, "rounds": 2, "neighbours": 5, "alignment": alignment}
+    out = train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out").folder
     (feeder,) = learnt
-    ((first, given, _), (second, again, neighbours)) = heard
-    assert found == [(60 + 72, 32)]  # once for both rounds
-    assert neighbours.nearest.shape == (60 + 72, 5)
+    ((first, given, _, shares), (second, again, neighbours, _)) = heard
+    assert found == [((60 + 72, 32), 60)]  # once for both rounds
+    assert neighbours.nearest.shape == (60, 5)
     assert (given == np.eye(3)[feeder.labels[:72]]).all()
     assert (again == given).all()
     assert (first != second).any()
-    expected = propagated(second, given, neighbours)
+    assert shares == (pytest.approx(np.bincount(feeder.labels[:72]) / 72) if alignment else None)
+    expected = propagated(second, given, neighbours, shares=shares)
     assert (expected != second).any()
-    np.testing.assert_allclose(feeder.extras["soft_targets"][72:], expected, atol=1e-6)
+    np.testing.assert_allclose(feeder.extras["soft_targets"][72:], expected, atol=1e-3 if alignment else 1e-6)
+    assert not (out / "training").exists()
+
+
+def test_neighbours_have_a_say_in_what_teachers_tell(make_recipe, texts, trained, monkeypatch, tmp_path):
+    heard = []
+    monkeypatch.setattr(self_training, "propagated", lambda believed, *_, **__: heard.append(believed) or believed)
+    recipe = make_recipe(
+        teachers={"sources": [str(trained)]}, unlabelled={"source": texts, "labeller": "teachers", "neighbours": 5}
+    )
+    out = train_quietly(recipe, tmp_path / "out").folder
+    logits = Classifier.load(trained, device="cpu").logits([text for text, _ in sentences(150)[90:]])
+    np.testing.assert_allclose(heard, [softened([logits])], atol=1e-5)
+    assert not (out / "training").exists()
 
 
 def test_without_neighbours_none_is_looked_for(make_recipe, texts, monkeypatch, tmp_path):
@@ -216,6 +232,7 @@ def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
     train_quietly(recipe, out, resume=True)
     assert weights(out) == weights(whole)
     assert not (out / "training").exists()
+    assert not (out / "training").exists()
 
 
 @pytest.mark.parametrize(
@@ -233,6 +250,8 @@ def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
         ),
         ({"unlabelled": {"source": "x", "confidence": 1.0}}, "unlabelled.confidence = 1.0"),
         ({"unlabelled": {"source": "x", "strength": 1.0}}, "unlabelled.strength = 1.0"),
+        ({"unlabelled": {"source": "x", "neighbours": 1001}}, "unlabelled.neighbours = 1001"),
+        ({"unlabelled": {"neighbours": 20}}, "name them in unlabelled.source"),
     ],
 )
 def test_sections_that_mean_nothing_are_refused(sections, message, make_recipe):
@@ -262,3 +281,4 @@ def test_stopped_while_it_looks_where_texts_lie(make_recipe, texts, monkeypatch,
     assert not list((out / "training").glob("*.safetensors"))
     train_quietly(recipe, out, resume=True)
     assert weights(out) == weights(whole)
+    assert not (out / "training").exists()

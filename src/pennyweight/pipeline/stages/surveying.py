@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from pennyweight.console import Speaker
+from pennyweight.pipeline.folder import SURVEYED
 from pennyweight.pipeline.keeping import Arrays, kept
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.workbench import Workbench
@@ -16,8 +17,7 @@ from pennyweight.training.mixture import mixture_logits
 from pennyweight.training.propagation import Neighbours, find_neighbours
 from pennyweight.training.pseudo_labels import Probabilities
 
-_MIXTURE = "mixture.safetensors"
-_NEIGHBOURS = "neighbours.safetensors"
+_MIXTURE, _NEIGHBOURS = SURVEYED
 _PART = 4096
 """Items between two looks at whether to stop."""
 
@@ -49,10 +49,18 @@ class Survey:
         return self._kept(_MIXTURE, compute, what="finding clusters")["logits"]
 
     def neighbours(self, count: int) -> Neighbours:
-        """Of each text without a label and, behind them, of each labelled item."""
+        """Of each text without a label, among these texts and, counted on behind them, the labelled items."""
+        texts = len(self.collected.unlabelled)
 
         def compute(go_on: Callable[[], None]) -> Arrays:
-            return vars(find_neighbours(self._features(go_on), count, go_on=go_on))
+            vectors = self._features(go_on)
+            with self.speaker.bar("finding neighbours", texts) as bar:
+
+                def progress(done: int) -> None:
+                    bar.update(done, "")
+                    go_on()
+
+                return vars(find_neighbours(vectors, texts, count, progress=progress))
 
         return Neighbours(**self._kept(_NEIGHBOURS, compute, what="finding neighbours"))
 
