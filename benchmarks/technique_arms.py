@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,8 +46,22 @@ class Items:
     """Folder whose test items are used, where this one has none."""
     skew: bool = False
     """Keep a tenth of every second class, to have classes of unequal size."""
+    per_class: int | None = None
+    """Items of each class that are learnt from, for files in order of class; none: `limit` alone counts."""
+    judged: int | None = None
+    """Test items that are judged, drawn at random; none: all."""
     changes: Changes = field(default_factory=dict)
     """What recipes on these items change."""
+
+    def described(self) -> str:
+        """Their name and how many are learnt from."""
+        if self.per_class is not None:
+            return f"{self.name}, {self.per_class} of a class"
+        return f"{self.name}, {'all' if self.limit is None else format(self.limit, ',')}"
+
+    def few(self) -> Items:
+        """As few of them as show that a row works."""
+        return replace(self, limit=240) if self.per_class is None else replace(self, per_class=12, judged=96)
 
     def names(self, data: Path) -> tuple[str, ...] | None:
         """Label names in index order."""
@@ -87,6 +101,8 @@ def recipe_table(items: Items, changes: Changes, data: Path, *, seed: int) -> di
     own: dict[str, Any] = {"source": str(items.sources(data)[0]), "label": items.label, "validation": 0.1}
     if items.limit is not None and not items.skew:
         own["limit"] = items.limit
+    if items.per_class is not None:
+        own["limit_per_class"] = items.per_class
     if (names := items.names(data)) is not None:
         own["labels"] = list(names)
     if items.task != "single-label":
@@ -133,6 +149,8 @@ def judged_items(items: Items, data: Path) -> tuple[list[str], NDArray[Any]]:
     import pyarrow.parquet as pq
 
     table = pq.read_table(items.sources(data)[1])
+    if items.judged is not None:
+        table = table.take(np.sort(np.random.default_rng(0).permutation(len(table))[: items.judged]))
     texts = table.column("text").to_pylist()
     if items.task == "single-label":
         return texts, np.array(table.column("label").to_pylist())

@@ -12,7 +12,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def read(path: Path) -> dict[str, dict[str, Any]]:
 
 def measured(technique: Technique, data: Path, *, quick: bool) -> dict[str, Any]:
     """One row."""
-    items = replace(technique.items, limit=240) if quick else technique.items
+    items = technique.items.few() if quick else technique.items
     seeds = SEEDS[:1] if quick else SEEDS
     off, on = (
         [arm(technique, items, changes, data)(seed) for seed in seeds]
@@ -108,7 +108,7 @@ def described(
     return {
         "name": technique.name,
         "room": technique.room,
-        "items": f"{items.name}, {'all' if items.limit is None else format(items.limit, ',')}",
+        "items": items.described(),
         "statistic": "accuracy" if items.task == "single-label" else "macro F1",
         **asdict(found),
         "seeds": len(on),

@@ -72,6 +72,25 @@ def test_many_hot_truth(tmp_path):
     assert texts == ["a", "b"] and truth.tolist() == [[True, False, True], [False, False, False]]
 
 
+def test_few_of_each_class_where_the_file_is_in_order_of_class(tmp_path):
+    every = Items("long", "some", None, per_class=100, judged=3_000)
+    assert recipe_table(every, {}, tmp_path, seed=0)["data"]["limit_per_class"] == 100
+    assert "limit" not in recipe_table(every, {}, tmp_path, seed=0)["data"]
+    assert (every.described(), every.few().described()) == ("long, 100 of a class", "long, 12 of a class")
+    plain = Items("news", "agnews", 5_000)
+    assert (plain.described(), plain.few().described()) == ("news, 5,000", "news, 240")
+
+
+def test_the_same_part_of_the_test_items_is_judged_every_time(tmp_path):
+    (tmp_path / "some").mkdir()
+    table = pa.table({"text": [str(one) for one in range(50)], "label": list(range(50))})
+    pq.write_table(table, tmp_path / "some" / "test.parquet")
+    some = Items("some", "some", None, judged=10)
+    texts, truth = judged_items(some, tmp_path)
+    assert texts == [str(one) for one in truth] and len(set(texts)) == 10 and truth.tolist() == sorted(truth)
+    assert judged_items(some, tmp_path)[0] == texts
+
+
 def test_the_page_is_drawn_from_the_results():
     page = PAGE.read_text(encoding="utf-8")
     assert filled(page, technique_tables(read_results())) == page
