@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.harness import RESULTS
 from benchmarks.tables import INFERENCE, MISSING, REACHING, TABLES, TRAINING, Result, contender_of, on_cpu, stop_of
-from benchmarks.teaching import ROWS
+from benchmarks.teaching_rows import ROWS
 from benchmarks.technique_page import PAGE as TECHNIQUES
 from benchmarks.technique_page import PICTURE as DIFFERENCES
 from benchmarks.technique_page import teaching_lines, technique_lines, technique_picture

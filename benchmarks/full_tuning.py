@@ -5,9 +5,8 @@ of data sets. `adapters` is the recipe ``ag-news`` on ``minilm`` with nothing he
 `full` is Transformers' Trainer with every weight trained: AdamW at 1e-4 (a rate that was not searched for), a hundred
 steps of warm-up, linear decay, the backbone's dropout, batches grouped by length, bf16 autocast where the machine has
 it. Both learn all training items three times, cleaned alike, keep their last weights and are judged on all test items,
-seed by seed. Each run is a file, of `adapters` a folder too, under ``runs/full_tuning``; what this code finished is
-read, not trained again. The result is written to ``benchmarks/results/full_tuning.json`` once both ways are trained;
-``--only`` trains one way and compares nothing.
+seed by seed. A run takes half an hour or more: which test items it got right is kept with the result in
+``benchmarks/results/full_tuning.json``, and runs that are kept are not trained again; ``--again`` forgets them.
 """
 
 from __future__ import annotations
@@ -23,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.answers import origin, packed, unpacked
 from benchmarks.halves import interval
-from benchmarks.harness import backbone_folder, data_folder, keep, runs_of, surroundings, tell
+from benchmarks.harness import RESULTS, backbone_folder, data_folder, keep, runs_of, surroundings, tell
 from benchmarks.items import LABELS, Items, agnews, agnews_file
 from benchmarks.paired import compared
-from pennyweight.files import write_json
 
 NAME = "full_tuning"
 WAYS = ("adapters", "full")
@@ -38,7 +37,9 @@ QUICK = 480
 """Items that ``--quick`` learns from."""
 
 Run = Mapping[str, Any]
-"""``predicted`` [test items], ``seconds`` of training and ``trainable`` parameters."""
+"""``right``, which test items, `packed`; ``seconds`` of training, ``trainable`` parameters, ``origin``."""
+Runs = dict[str, dict[str, Run]]
+"""By way, then by seed."""
 
 
 def main() -> None:
@@ -48,45 +49,54 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--seeds", type=int, default=3, help="seeds of each way")
     parser.add_argument("--only", choices=WAYS, help="train this way alone")
+    parser.add_argument("--again", action="store_true", help="train anew what is kept")
     options = parser.parse_args()
     data, limit = data_folder(), QUICK if options.quick else None
     test = agnews(data, "test", count=96 if options.quick else None)
-    runs: dict[str, list[Run]] = {way: [] for way in WAYS}
+    ways = WAYS if options.only is None else (options.only,)
+    runs: Runs = {way: {} for way in WAYS} if options.quick else kept()
+    if options.again:
+        runs.update({way: {} for way in ways})
     for seed in range(1 if options.quick else options.seeds):
-        for way in WAYS if options.only is None else (options.only,):
-            runs[way].append(learnt(way, data, test, limit=limit, seed=seed))
-    if options.only:
-        return
-    content = {"benchmark": NAME, **surroundings(), **summary(runs, np.asarray(test.labels))}
-    if not options.quick:
-        keep(NAME, content)
+        for way in ways:
+            if str(seed) not in runs[way]:
+                runs[way][str(seed)] = learnt(way, data, test, limit=limit, seed=seed)
+            tell(f"{way}, seed {seed}: {run_in_words(runs[way][str(seed)], len(test.texts))}")
+            content = {"benchmark": NAME, **surroundings(), **summary(runs, len(test.texts)), "runs": runs}
+            if not options.quick:
+                keep(NAME, content)
     print(json.dumps(content) if options.json else "\n".join(lines(content)))
 
 
+def kept() -> Runs:
+    """The runs of earlier sittings."""
+    path = RESULTS / f"{NAME}.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
+    return {way: found.get(way, {}) for way in WAYS}
+
+
 def learnt(way: str, data: Path, test: Items, *, limit: int | None, seed: int) -> Run:
-    """Train one way with one seed, or read what it gave."""
-    name = f"{way}-{limit or 'all'}-seed{seed}"
-    kept = runs_of(NAME) / f"{name}.json"
-    if not kept.exists():
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        way_of = {"adapters": adapters, "full": full}[way]
-        write_json(kept, way_of(data, test, folder=kept.with_suffix(""), limit=limit, seed=seed))
-    run: Run = json.loads(kept.read_text(encoding="utf-8"))
-    tell(f"{name}: {100 * (np.asarray(run['predicted']) == test.labels).mean():.2f} % after {run['seconds']:.0f} s")
-    return run
+    """Train one way with one seed."""
+    folder = runs_of(NAME) / f"{way}-{limit or 'all'}-seed{seed}"
+    way_of = {"adapters": adapters, "full": full}[way]
+    predicted, run = way_of(data, test, folder=folder, limit=limit, seed=seed)
+    return {"right": packed(predicted == np.asarray(test.labels)), **run, "origin": origin()}
 
 
-def adapters(data: Path, test: Items, *, folder: Path, limit: int | None, seed: int) -> Run:
-    """The recipe ``ag-news``."""
+def run_in_words(run: Run, items: int) -> str:
+    """For people."""
+    return f"{100 * unpacked(run['right'], items).mean():.2f} % after {run['seconds']:.0f} s"
+
+
+def adapters(
+    data: Path, test: Items, *, folder: Path, limit: int | None, seed: int
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """The recipe ``ag-news``: predicted classes, [test items], seconds and trainable parameters."""
     from pennyweight import load, train
 
     outcome = train("ag-news", folder, resume=True, **changes(data, limit=limit, seed=seed))
     predicted = load(folder).logits(test.texts).argmax(axis=1)
-    return {
-        "predicted": predicted.tolist(),
-        "seconds": outcome.fitted.seconds,
-        "trainable": outcome.plan.trainable,
-    }
+    return predicted, {"seconds": outcome.fitted.seconds, "trainable": outcome.plan.trainable}
 
 
 def changes(data: Path, *, limit: int | None, seed: int) -> dict[str, dict[str, Any]]:
@@ -112,8 +122,10 @@ def cleaned(items: Items) -> Items:
     return Items(tuple(clean(text, steps) for text in items.texts), items.labels)
 
 
-def full(data: Path, test: Items, *, folder: Path, limit: int | None, seed: int) -> Run:
-    """Trainer with everything trained."""
+def full(
+    data: Path, test: Items, *, folder: Path, limit: int | None, seed: int
+) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Trainer with everything trained: as `adapters`; nothing of it is left in ``folder``."""
     import torch
 
     from benchmarks.peers import (
@@ -139,25 +151,34 @@ def full(data: Path, test: Items, *, folder: Path, limit: int | None, seed: int)
     seconds = time.perf_counter() - begun
     predicted = model_logits(model, tokenizer, texts, bf16=bool(flags.arguments.get("bf16"))).argmax(axis=1)
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    return {"predicted": predicted.tolist(), "seconds": seconds, "trainable": trainable}
+    return predicted, {"seconds": seconds, "trainable": trainable}
 
 
-def summary(runs: Mapping[str, list[Run]], truth: NDArray[np.int64]) -> dict[str, Any]:
-    """Accuracies with intervals over the test items, seeds averaged on each, and what the adapters have ahead."""
-    predicted = {way: np.array([one["predicted"] for one in runs[way]]) for way in WAYS}
-    ways = {}
+def summary(runs: Runs, items: int) -> dict[str, Any]:
+    """What is known: accuracies with intervals over the test items, seeds averaged on each, and the difference.
+
+    Of seeds that both ways have; a way that has none has no accuracy, and there is no difference then.
+    """
+    shared = [seed for seed in runs["adapters"] if seed in runs["full"]]
+    ways, answers = {}, {}
     for way in WAYS:
-        right = predicted[way] == truth
+        chosen = {seed: runs[way][seed] for seed in shared or runs[way]}
+        if not chosen:
+            continue
+        answers[way] = right = np.array([unpacked(one["right"], items) for one in chosen.values()])
         ways[way] = {
             "accuracy": float(right.mean()),
             **interval(right.mean(axis=0)),
             "seeds": right.mean(axis=1).tolist(),
-            "seconds": [one["seconds"] for one in runs[way]],
-            "trainable": runs[way][0]["trainable"],
+            "seconds": [one["seconds"] for one in chosen.values()],
+            "trainable": next(iter(chosen.values()))["trainable"],
         }
-    difference = compared(predicted["full"], predicted["adapters"], truth)
+    told = {"ways": ways, "test_items": items}
+    if not shared:
+        return told
+    difference = compared(answers["full"], answers["adapters"], np.ones(items, dtype=bool))
     within = ways["full"]["low"] <= ways["adapters"]["accuracy"] <= ways["full"]["high"]
-    return {"ways": ways, "difference": asdict(difference), "within": within, "test_items": len(truth)}
+    return {**told, "difference": asdict(difference), "within": within}
 
 
 def lines(content: Mapping[str, Any]) -> list[str]:
@@ -167,6 +188,8 @@ def lines(content: Mapping[str, Any]) -> list[str]:
         f"{one['trainable']:,} parameters, seeds " + ", ".join(f"{100 * seed:.2f}" for seed in one["seeds"])
         for way, one in content["ways"].items()
     ]
+    if "difference" not in content:
+        return told
     by, low, high = (100 * content["difference"][key] for key in ("difference", "low", "high"))
     where = "within" if content["within"] else "outside"
     return [*told, f"adapters: {by:+.2f} points ({low:+.2f} to {high:+.2f}), {where} the interval of the full tuning"]

@@ -4,7 +4,8 @@
 Every row trains the same network on the same labelled items of AG News twice, without and with the technique, and
 judges both on all test items; seeds draw the items. Where a row does not say otherwise, adapters are in the upper half
 of the layers of MiniLM, and the lower half is computed once. Each run is a folder under ``runs/teaching``; what this
-code finished is read, not trained again. The result is written to ``benchmarks/results/teaching.json``.
+code finished is read, not trained again. The result is written to ``benchmarks/results/teaching.json`` draw by draw,
+with which test items were right, so that a later sitting adds its draws (``--draws``) to those that are there.
 """
 
 from __future__ import annotations
@@ -13,139 +14,23 @@ import argparse
 import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.answers import origin, packed, unpacked
 from benchmarks.harness import RESULTS, data_folder, keep, layers_of, runs_of, surroundings, tell
-from benchmarks.items import LABELS, agnews_file
+from benchmarks.items import agnews_file
 from benchmarks.paired import compared
+from benchmarks.teaching_rows import ROWS, Changes, Row
 
 NAME = "teaching"
 LINEAR = ("query", "key", "value", "intermediate.dense", "output.dense")
-Changes = Mapping[str, Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Row:
-    """One technique: what is learnt without it, and what changes with it."""
-
-    labels: int
-    """Labelled items of each class."""
-    seeds: int
-    base: Changes
-    """Changes of the recipe, both without the technique and with it."""
-    on: Changes = field(default_factory=dict)
-    recipe: str = "ag-news"
-    texts: int = 0
-    """Texts without labels."""
-    teacher: int = 0
-    """Items of each class that the student's teacher has learnt from, none of them the student's; 0: no teacher."""
-    named: tuple[tuple[str, ...], ...] = ()
-    """Texts for each class that say what it is about, learnt from beside the labelled items; none: no such texts."""
-    together: int = 1
-    """Networks of different seeds that are averaged into one classifier, with the technique alone."""
-
-
-THOUSAND: Changes = {
-    "data": {"labels": list(LABELS), "validation": 0},
-    "adapters": {"targets": "all-linear", "rank": 8},
-    "training": {"epochs": 6, "keep": "last"},
-}
-"""A thousand labels are enough for all layers, and too few to hold any out."""
-
-SMOOTHED: Changes = {**THOUSAND, "training": {**THOUSAND["training"], "label_smoothing": 0.2}}
-
-EIGHT: Changes = {"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}}
-
-WORDS = (
-    ("World politics", "War and peace", "Governments and elections", "International news"),
-    (
-        "Sports",
-        "Football, baseball and basketball games",
-        "Athletes, teams and coaches",
-        "Championships and the Olympics",
-    ),
-    ("Business", "Companies and markets", "Stocks and the economy", "Oil prices, profits and jobs"),
-    (
-        "Science and technology",
-        "Computers and software",
-        "The internet and mobile phones",
-        "Space, research and devices",
-    ),
-)
-"""What somebody who knows the classes' names would say that they are about, without having read an item."""
-
-ROWS = {
-    "a student of 75,000 parameters and its teacher": Row(
-        labels=1250,
-        seeds=3,
-        base={"budget": {"parameters": 75_000}, "training": {"epochs": 3}},
-        on={"teachers": {"temperature": 2.0, "mixture": 0.9}},
-        teacher=3750,
-    ),
-    "the same student, and 20,000 texts that its teacher labels": Row(
-        labels=1250,
-        seeds=3,
-        base={"budget": {"parameters": 75_000}, "training": {"epochs": 3}},
-        on={
-            "teachers": {"temperature": 2.0, "mixture": 0.9},
-            "unlabelled": {"labeller": "teachers", "strength": 0.0},
-        },
-        teacher=3750,
-        texts=20_000,
-    ),
-    "1,000 labels, smoothed": Row(
-        labels=250,
-        seeds=3,
-        base=THOUSAND,
-        on={"training": {"label_smoothing": 0.2}},
-    ),
-    "1,000 labels, smoothed, three networks together": Row(
-        labels=250,
-        seeds=3,
-        base=THOUSAND,
-        on={"training": {"label_smoothing": 0.2}},
-        together=3,
-    ),
-    "1,000 labels and 65,000 texts": Row(
-        labels=250,
-        seeds=3,
-        base=SMOOTHED,
-        on={"unlabelled": {"labellers": 3, "neighbours": 20, "alignment": True, "strength": 0.0, "epochs": 3}},
-        texts=70_000,  # no class has a fourth of these: all that are left
-    ),
-    "8 labels a class, and texts that say what it is about": Row(
-        labels=8,
-        seeds=10,
-        recipe="few-labels",
-        base=EIGHT,
-        on={"objective": {"contrastive_epochs": 5}},
-        named=WORDS,
-    ),
-    "8 labels a class and 8,000 texts": Row(
-        labels=8,
-        seeds=10,
-        recipe="few-labels",
-        base=EIGHT,
-        on={
-            "objective": {"contrastive_epochs": 0},
-            "head": {"start": "random"},
-            "unlabelled": {
-                "labeller": "mixture",
-                "neighbours": 20,
-                "alignment": True,
-                "epochs": 1,
-                "learning_rate": 1e-3,
-                "strength": 0.0,
-            },
-        },
-        texts=8000,
-    ),
-}
+Answers = Mapping[str, Any]
+"""Of one draw: which test items are right without (``off``) and with the technique (``on``), `packed`."""
 
 
 def main() -> None:
@@ -154,31 +39,50 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="few items, one seed, to see that it works; nothing kept")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
     parser.add_argument("--only", choices=list(ROWS), action="append", help="this row; none given: all")
+    parser.add_argument("--draws", type=int, help="draws of each row at most; none given: as many as it is planned for")
+    parser.add_argument("--again", action="store_true", help="measure anew what the results have already")
     options = parser.parse_args()
     data = data_folder()
     path = RESULTS / f"{NAME}.json"
     found = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.exists() and not options.quick else {}
     for name in options.only or ROWS:
-        found[name] = measure(name, ROWS[name], data, quick=options.quick)
-        tell(line(name, found[name]))
-        if not options.quick:
-            keep(NAME, {"benchmark": NAME, **surroundings(), "rows": found})
+        planned = 1 if options.quick else min(ROWS[name].seeds, options.draws or ROWS[name].seeds)
+        known = {} if options.again else answers_of(name, found)
+        for seed in [one for one in range(planned) if str(one) not in known]:
+            known[str(seed)] = drawn(name, seed, data, quick=options.quick)
+            found[name] = described(ROWS[name], known)
+            tell(line(name, found[name]))
+            if not options.quick:
+                keep(NAME, {"benchmark": NAME, **surroundings(), "rows": found})
     content = {"benchmark": NAME, **surroundings(), "rows": found}
     print(json.dumps(content) if options.json else "\n".join(line(name, one) for name, one in found.items()))
 
 
-def measure(name: str, row: Row, data: Path, *, quick: bool) -> dict[str, Any]:
-    """Both ways of one row, seed by seed, compared on the same test items."""
-    folder = runs_of(NAME) / (name.replace(",", "").replace(" ", "-") + "-quick" * quick)
-    runs = [
-        both(row, data, folder / f"seed{seed}", seed=seed, quick=quick) for seed in range(1 if quick else row.seeds)
-    ]
-    off, on, truth = (np.stack([run[way] for run in runs]) for way in ("off", "on", "truth"))
+def answers_of(name: str, found: Mapping[str, Any]) -> dict[str, Answers]:
+    """What earlier sittings kept of a row, by seed; nothing where the row was another then."""
+    row = found.get(name, {})
+    same = row.get("settings") == json.loads(json.dumps(asdict(ROWS[name])))
+    return dict(row.get("answers", {})) if same else {}
+
+
+def drawn(name: str, seed: int, data: Path, *, quick: bool) -> Answers:
+    """Both ways of one draw."""
+    folder = runs_of(NAME) / (name.replace(",", "").replace(" ", "-") + "-quick" * quick) / f"seed{seed}"
+    run = both(ROWS[name], data, folder, seed=seed, quick=quick)
+    right = {way: packed(run[way] == run["truth"]) for way in ("off", "on")}
+    return {**right, "test_items": len(run["truth"]), "origin": origin()}
+
+
+def described(row: Row, answers: Mapping[str, Answers]) -> dict[str, Any]:
+    """A row as it is kept: both ways compared on the same test items, over the draws that there are."""
+    [items] = {one["test_items"] for one in answers.values()}
+    off, on = (np.array([unpacked(one[way], items) for one in answers.values()]) for way in ("off", "on"))
     return {
-        **asdict(compared(off, on, truth[0])),
-        "seeds": [[float((one == true).mean()) for one, true in zip(way, truth, strict=True)] for way in (off, on)],
-        "test_items": truth.shape[1],
+        **asdict(compared(off, on, np.ones(items, dtype=bool))),
+        "seeds": [right.mean(axis=1).tolist() for right in (off, on)],
+        "test_items": items,
         "settings": asdict(row),
+        "answers": answers,
     }
 
 

@@ -13,8 +13,10 @@ from conftest import train_quietly
 from tiny import sentences
 
 from benchmarks import teaching
+from benchmarks.answers import packed
 from benchmarks.items import LABELS
-from benchmarks.teaching import ROWS, common, draw, line, merged, with_names
+from benchmarks.teaching import answers_of, common, described, draw, line, merged, with_names
+from benchmarks.teaching_rows import ROWS
 from pennyweight import load
 from pennyweight.api import changed
 from pennyweight.pipeline.planning import plan_recipe
@@ -59,6 +61,28 @@ def test_both_ways_are_recipes_within_their_budgets(name, tmp_path):
     assert ("student" in name) == (plan.budget == 75_000)
 
 
+def test_draws_of_several_sittings_are_judged_together():
+    """Ten items, three draws: half, four and three of them are right without, nine with."""
+    name, row = next(iter(ROWS.items()))
+    answers = {
+        str(seed): {
+            "off": packed(np.arange(10) < wrong),
+            "on": packed(np.arange(10) < 9),
+            "test_items": 10,
+        }
+        for seed, wrong in enumerate((5, 4, 3))
+    }
+    found = described(row, answers)
+    assert found["seeds"] == [[0.5, 0.4, 0.3], [0.9, 0.9, 0.9]]
+    assert (found["off"], found["on"], found["test_items"]) == (pytest.approx(0.4), pytest.approx(0.9), 10)
+    assert found["difference"] == pytest.approx(0.5) and found["low"] > 0.1
+    kept = json.loads(json.dumps({name: found}))
+    assert answers_of(name, kept) == answers
+    assert answers_of(name, {}) == {}
+    kept[name]["settings"]["labels"] += 1
+    assert answers_of(name, kept) == {}, "what was another row is not counted"
+
+
 def test_a_row_in_words():
     found = {"off": 0.88, "on": 0.89, "difference": 0.01, "low": 0.002, "high": 0.018, "p": 0.012}
     assert line("x", found) == "x: 88.00 % without, 89.00 % with, +1.00 points (+0.20 to +1.80), p 0.012"
@@ -88,7 +112,8 @@ def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkey
     monkeypatch.setattr(teaching, "runs_of", lambda name: tmp_path / "runs" / name)
     for name, row in ROWS.items():
         trained.clear()
-        found = json.loads(json.dumps(teaching.measure(name, row, tmp_path, quick=True)))
+        told = json.loads(json.dumps(teaching.drawn(name, 0, tmp_path, quick=True)))
+        found = teaching.described(row, {"0": told})
         assert (found["off"], found["on"], found["test_items"]) == (0.0, 1.0, 20)
         assert found["seeds"] == [[0.0], [1.0]]
         assert [folder for folder, _ in trained] == (["teacher"] if row.teacher else []) + ["off", "on"]
