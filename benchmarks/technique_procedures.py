@@ -36,7 +36,11 @@ def procedures() -> tuple[Technique, ...]:
             Technique(f"ensemble of three, {how}", room, {}, {}, NEWS, combined(how))
             for how in ("mean", "weighted", "stacked")
         ),
-        Technique("ensemble of three, distilled", room, {}, {}, NEWS, distilled_ensemble),
+        Technique("ensemble of three, distilled", room, {}, {}, NEWS, distilled_ensemble(texts=False)),
+        Technique("ensemble of three, few labels", room, {}, {}, FEWER, combined("mean")),
+        Technique(
+            "ensemble of three, few labels, distilled with texts", room, {}, {}, FEWER, distilled_ensemble(texts=True)
+        ),
         *(
             Technique(f"merging two, {how}", room, {}, {}, NEWS, blended(how))
             for how in ("linear", "ties", "dare_ties")
@@ -68,9 +72,13 @@ def distilled(_technique: Technique, items: Items, changes: Changes, data: Path)
 
 def self_trained(_technique: Technique, items: Items, changes: Changes, data: Path) -> Arm:
     """A recipe with texts that nobody has labelled."""
-    texts = part(data, "unlabelled", first=30_000, count=8 * (items.limit or 1_000))
-    added: Changes = {"unlabelled": {"source": str(texts), "epochs": 3}}
+    added: Changes = {"unlabelled": {"source": str(unlabelled(items, data)), "epochs": 3}}
     return lambda seed: answer(items, merged(changes, added), data, seed=seed)
+
+
+def unlabelled(items: Items, data: Path) -> Path:
+    """Eight times as many texts as there are items; the recipe leaves their labels alone."""
+    return part(data, "unlabelled", first=30_000, count=8 * (items.limit or 1_000))
 
 
 def combined(method: Literal["mean", "weighted", "stacked"]) -> Any:
@@ -82,15 +90,23 @@ def combined(method: Literal["mean", "weighted", "stacked"]) -> Any:
     return procedure
 
 
-def distilled_ensemble(_technique: Technique, items: Items, changes: Changes, data: Path) -> Arm:
-    """One classifier that three have taught."""
+def distilled_ensemble(*, texts: bool) -> Any:
+    """One classifier that three have taught; with texts that nobody has labelled it learns what they say of these."""
 
-    def arm(seed: int) -> Answer:
-        folder, _, _ = _ensemble(items, changes, data, method="mean", seed=seed)
-        taught: Changes = {"teachers": {"sources": [str(folder.resolve())]}}
-        return answer(items, merged(changes, taught), data, seed=seed)
+    def procedure(_technique: Technique, items: Items, changes: Changes, data: Path) -> Arm:
+        added: dict[str, Any] = {}
+        if texts:
+            source = str(unlabelled(items, data))
+            added["unlabelled"] = {"source": source, "labeller": "teachers", "strength": 0.0, "epochs": 3}
 
-    return arm
+        def arm(seed: int) -> Answer:
+            folder, _, _ = _ensemble(items, changes, data, method="mean", seed=seed)
+            taught: Changes = {"teachers": {"sources": [str(folder.resolve())]}}
+            return answer(items, merged(changes, taught, added), data, seed=seed)
+
+        return arm
+
+    return procedure
 
 
 def blended(method: Literal["linear", "ties", "dare_ties"]) -> Any:
