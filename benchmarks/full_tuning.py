@@ -62,10 +62,15 @@ def main() -> None:
             if str(seed) not in runs[way]:
                 runs[way][str(seed)] = learnt(way, data, test, limit=limit, seed=seed)
             tell(f"{way}, seed {seed}: {run_in_words(runs[way][str(seed)], len(test.texts))}")
-            content = {"benchmark": NAME, **surroundings(), **summary(runs, len(test.texts)), "runs": runs}
             if not options.quick:
-                keep(NAME, content)
+                keep(NAME, content_of(runs, len(test.texts)))
+    content = content_of(runs, len(test.texts))
     print(json.dumps(content) if options.json else "\n".join(lines(content)))
+
+
+def content_of(runs: Runs, items: int) -> dict[str, Any]:
+    """All that is told and kept."""
+    return {"benchmark": NAME, **surroundings(), **summary(runs, items), "runs": runs}
 
 
 def kept() -> Runs:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from benchmarks.items import LABELS
-
-Changes = Mapping[str, Mapping[str, Any]]
+from benchmarks.technique_arms import Changes
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,18 @@ def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]
     for room in dict.fromkeys(room for room, _ in names):
         lines += ["", f"### {room}", "", *_head()]
         lines += [_row(name, found.get(name)) for where, name in names if where == room]
-    return lines[1:]
+    return [*lines[1:], "", *_origins(list(found.values()))]
+
+
+def _origins(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How many rows are of which processor and commit: they were measured in several sittings."""
+    counts = Counter(
+        (one["origin"]["processor"], one["format"], one["origin"]["git"]["commit"][:7])
+        for one in rows
+        if one["origin"]["git"]
+    )
+    told = [f"{count} on {processor} in {form}, commit {commit}" for (processor, form, commit), count in counts.items()]
+    return [f"Rows: {'; '.join(told)}."] if told else []
 
 
 def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:

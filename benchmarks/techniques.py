@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import false_discovery_control
 
+from benchmarks.answers import origin
 from benchmarks.harness import RESULTS, data_folder, float_format, surroundings, tell
 from benchmarks.paired import Difference, accuracy, compared, macro_f1
 from benchmarks.technique_arms import NAME, Answer, Items, answer, judged_items
@@ -117,6 +118,7 @@ def described(
         "trainable": on[0].trainable,
         "trainable_off": off[0].trainable,
         "format": float_format(),
+        "origin": origin(),
         "changes": {"on": technique.on, "off": technique.off},
     }
 

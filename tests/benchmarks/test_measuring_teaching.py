@@ -15,8 +15,9 @@ from tiny import sentences
 from benchmarks import teaching
 from benchmarks.answers import packed
 from benchmarks.items import LABELS
-from benchmarks.teaching import answers_of, common, described, draw, line, merged, with_names
+from benchmarks.teaching import answers_of, common, described, draw, line, measured_draws, with_names
 from benchmarks.teaching_rows import ROWS
+from benchmarks.technique_arms import merged
 from pennyweight import load
 from pennyweight.api import changed
 from pennyweight.pipeline.planning import plan_recipe
@@ -77,10 +78,10 @@ def test_draws_of_several_sittings_are_judged_together():
     assert (found["off"], found["on"], found["test_items"]) == (pytest.approx(0.4), pytest.approx(0.9), 10)
     assert found["difference"] == pytest.approx(0.5) and found["low"] > 0.1
     kept = json.loads(json.dumps({name: found}))
-    assert answers_of(name, kept) == answers
+    assert (answers_of(name, kept), measured_draws(name, kept)) == (answers, 3)
     assert answers_of(name, {}) == {}
     kept[name]["settings"]["labels"] += 1
-    assert answers_of(name, kept) == {}, "what was another row is not counted"
+    assert (answers_of(name, kept), measured_draws(name, kept)) == ({}, 0), "it was another row"
 
 
 def test_a_row_in_words():

@@ -46,6 +46,9 @@ def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
         return Answer(predicted, 2.0 if changes else 1.0, 10)
 
     monkeypatch.setattr(measurement, "answer", answer)
+    monkeypatch.setattr(
+        measurement, "origin", lambda: {"processor": "some", "git": {"commit": 40 * "a", "dirty": False}}
+    )
     row = measured(Technique("better", "Room", {"text": {"max_length": 64}}), tmp_path, quick=False)
     assert (row["off"], row["on"], row["seeds"]) == (0.5, pytest.approx(5 / 6), 3)
     assert row["difference"] == pytest.approx(1 / 3) and row["low"] > 0 and row["p"] < 1e-4
@@ -54,6 +57,8 @@ def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
     assert [one["name"] for one in listed] == ["better"] and listed[0]["p_corrected"] == row["p"]
     lines = "\n".join(technique_lines({"techniques": {"techniques": listed}}, [("Room", "better"), ("Room", "other")]))
     assert "| better | news, 5,000 | 50.00 | 83.33 | **+33.33 (" in lines and "| other | not measured |" in lines
+    place = f"1 on {row['origin']['processor']} in {row['format']}"
+    assert lines.endswith(f"Rows: {place}, commit {row['origin']['git']['commit'][:7]}.")
 
 
 def test_every_second_class_is_thinned_out(tmp_path, monkeypatch):
