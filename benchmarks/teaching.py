@@ -63,9 +63,11 @@ def main() -> None:
 
 def measured_draws(name: str, found: Mapping[str, Any]) -> int:
     """How many draws of a row there are; none where the row was another then."""
-    row = found.get(name, {})
-    same = row.get("settings") == json.loads(json.dumps(asdict(ROWS[name])))
-    return len(row["seeds"][0]) if same else 0
+    if name not in found:
+        return 0
+    fields_of_today = asdict(Row(labels=0, seeds=0, base={}))
+    settings = json.loads(json.dumps(fields_of_today)) | found[name]["settings"]
+    return len(found[name]["seeds"][0]) if settings == json.loads(json.dumps(asdict(ROWS[name]))) else 0
 
 
 def answers_of(name: str, found: Mapping[str, Any]) -> dict[str, Answers]:

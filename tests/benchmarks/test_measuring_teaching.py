@@ -80,6 +80,8 @@ def test_draws_of_several_sittings_are_judged_together():
     kept = json.loads(json.dumps({name: found}))
     assert (answers_of(name, kept), measured_draws(name, kept)) == (answers, 3)
     assert answers_of(name, {}) == {}
+    del kept[name]["settings"]["together"], kept[name]["answers"]
+    assert (answers_of(name, kept), measured_draws(name, kept)) == ({}, 3), "it was kept before rows had these"
     kept[name]["settings"]["labels"] += 1
     assert (answers_of(name, kept), measured_draws(name, kept)) == ({}, 0), "it was another row"
 
