@@ -38,6 +38,9 @@ THOUSAND: Changes = {
 
 SMOOTHED: Changes = {**THOUSAND, "training": {**THOUSAND["training"], "label_smoothing": 0.2}}
 
+NEAREST: Changes = {"neighbours": 20, "neighbours_by": ["meaning", "words"], "alignment": True, "strength": 0.0}
+"""What the texts nearest to a text make of its label, where classes are even."""
+
 EIGHT: Changes = {"data": {"labels": list(LABELS)}, "text": {"cleaning": ["html", "backslashes", "newlines"]}}
 
 WORDS = (
@@ -94,7 +97,7 @@ ROWS = {
         labels=250,
         seeds=3,
         base=SMOOTHED,
-        on={"unlabelled": {"labellers": 3, "neighbours": 20, "alignment": True, "strength": 0.0, "epochs": 3}},
+        on={"unlabelled": {**NEAREST, "labellers": 3, "epochs": 3}},
         texts=70_000,  # no class has a fourth of these: all that are left
     ),
     "8 labels a class, and texts that say what it is about": Row(
@@ -113,14 +116,7 @@ ROWS = {
         on={
             "objective": {"contrastive_epochs": 0},
             "head": {"start": "random"},
-            "unlabelled": {
-                "labeller": "mixture",
-                "neighbours": 20,
-                "alignment": True,
-                "epochs": 1,
-                "learning_rate": 1e-3,
-                "strength": 0.0,
-            },
+            "unlabelled": {**NEAREST, "labeller": "mixture", "epochs": 1, "learning_rate": 1e-3},
         },
         texts=8000,
     ),

@@ -21,7 +21,7 @@ TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
 RANKS = "ranks.json"
-SURVEYED = ("mixture.safetensors", "neighbours.safetensors")
+SURVEYED = ("mixture.safetensors", "neighbours-*.safetensors")
 SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", *SURVEYED)
 """Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers, where
 texts lie."""

@@ -9,6 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat,
 CleaningStep = Literal["html", "newlines", "backslashes", "unicode", "punctuation", "lowercase", "lemmas"]
 AugmentationStep = Literal["synonyms", "insert", "swap", "delete"]
 TestTimeStep = Literal["synonyms", "swap", "delete"]
+NeighboursBy = Literal["meaning", "words"]
 AdapterKind = Literal["lora", "dora", "adalora", "ia3", "prompt", "lora+prompt", "lora+ia3"]
 HeadKind = Literal["stock", "linear", "low-rank"]
 Pooling = Literal["cls", "mean"]

@@ -10,6 +10,7 @@ from pennyweight.recipe.fields import (
     AboveZero,
     AugmentationStep,
     Name,
+    NeighboursBy,
     Positive,
     Probability,
     Section,
@@ -68,10 +69,16 @@ class Unlabelled(Section):
     """Networks that label the texts in each round, trained alike from different seeds; their probabilities are
     averaged."""
     neighbours: Annotated[StrictInt, Field(ge=0, le=1000)] = 0
-    """Texts nearest to a text, in what the untrained network makes of them, that have a say in its label, as their own
-    neighbours have in theirs (Zhou et al. 2004, Learning with Local and Global Consistency); `confidence` is asked of
-    what comes out, which is less sure than the labellers are. 0: each text is labelled by itself. The time to find them
-    grows with the square of the number of texts."""
+    """Texts nearest to a text that have a say in its label, as their own neighbours have in theirs (Zhou et al. 2004,
+    Learning with Local and Global Consistency); `confidence` is asked of what comes out, which is less sure than the
+    labellers are. 0: each text is labelled by itself. The time to find them grows with the square of the number of
+    texts."""
+    neighbours_by: Annotated[tuple[NeighboursBy, ...], BeforeValidator(checked_distinct), Field(min_length=1)] = (
+        "meaning",
+        "words",
+    )
+    """What makes texts neighbours: `meaning`, what the untrained network makes of them; `words`, TF-IDF of their tokens
+    and pairs of tokens. Of both each has so many `neighbours`, and half of the say."""
     confidence: Probability = 0.0
     """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
     that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""
@@ -99,6 +106,8 @@ class Unlabelled(Section):
     def _no_dead_options(self) -> Self:
         if self.source is None and self != Unlabelled.model_construct():
             raise ValueError("the keys of [unlabelled] need texts: name them in unlabelled.source")
+        if not self.neighbours and self.neighbours_by != Unlabelled.model_construct().neighbours_by:
+            raise ValueError("unlabelled.neighbours_by has no meaning without unlabelled.neighbours")
         if self.labeller == "teachers" and (self.rounds, self.labellers) != (1, 1):
             raise ValueError("unlabelled.rounds and labellers have no meaning with unlabelled.labeller = 'teachers'")
         if self.labeller == "mixture" and self.rounds == 1 and self.labellers != 1:

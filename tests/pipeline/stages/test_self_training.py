@@ -15,8 +15,9 @@ from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import self_training, surveying
 from pennyweight.pipeline.stages.teaching import softened
+from pennyweight.training.likeness import neighbours_by_meaning, neighbours_by_words
 from pennyweight.training.mixture import mixture_logits
-from pennyweight.training.propagation import find_neighbours, propagated
+from pennyweight.training.propagation import propagated
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 
@@ -147,16 +148,23 @@ def test_neighbours_have_a_say_in_every_round(make_recipe, texts, learnt, monkey
 
     def finding(features, texts, count, **options):
         found.append((features.shape, texts))
-        return find_neighbours(features, texts, count, **options)
+        return neighbours_by_meaning(features, texts, count, **options)
+
+    def finding_words(table, texts, count, **options):
+        found.append((len(table), texts))
+        return neighbours_by_words(table, texts, count, **options)
 
     monkeypatch.setattr(self_training, "propagated", listening)
-    monkeypatch.setattr(surveying, "find_neighbours", finding)
+    monkeypatch.setattr(surveying, "neighbours_by_meaning", finding)
+    monkeypatch.setattr(surveying, "neighbours_by_words", finding_words)
     unlabelled = {"source": texts, "rounds": 2, "neighbours": 5, "alignment": alignment}
     out = train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out").folder
     (feeder,) = learnt
     ((first, given, _, shares), (second, again, neighbours, _)) = heard
-    assert found == [((60 + 72, 32), 60)]  # once for both rounds
-    assert neighbours.nearest.shape == (60, 5)
+    assert found == [((60 + 72, 32), 60), (60 + 72, 60)]  # once for both rounds
+    meaning, words = neighbours
+    assert meaning.nearest.shape == words.nearest.shape == (60, 5)
+    assert (meaning.nearest != words.nearest).any()
     assert (given == np.eye(3)[feeder.labels[:72]]).all()
     assert (again == given).all()
     assert (first != second).any()
@@ -180,8 +188,22 @@ def test_neighbours_have_a_say_in_what_teachers_tell(make_recipe, texts, trained
 
 
 def test_without_neighbours_none_is_looked_for(make_recipe, texts, monkeypatch, tmp_path):
-    monkeypatch.setattr(surveying, "find_neighbours", None)
+    monkeypatch.setattr(surveying, "neighbours_by_meaning", None)
+    monkeypatch.setattr(surveying, "neighbours_by_words", None)
     train_quietly(make_recipe(unlabelled={"source": texts}), tmp_path / "out")
+
+
+@pytest.mark.parametrize(("sense", "other"), [("meaning", "words"), ("words", "meaning")])
+def test_neighbours_in_one_sense_alone(make_recipe, texts, monkeypatch, tmp_path, sense, other):
+    heard = []
+    monkeypatch.setattr(
+        self_training, "propagated", lambda believed, _, neighbours, **__: heard.append(neighbours) or believed
+    )
+    monkeypatch.setattr(surveying, f"neighbours_by_{other}", None)
+    unlabelled = {"source": texts, "neighbours": 5, "neighbours_by": sense}
+    train_quietly(make_recipe(unlabelled=unlabelled), tmp_path / "out")
+    [[neighbours]] = heard
+    assert neighbours.nearest.shape == (60, 5)
 
 
 def test_what_a_kill_left_of_a_labellers_checkpoint_is_no_hindrance(make_recipe, texts, monkeypatch, tmp_path):
@@ -251,6 +273,10 @@ def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
         ({"unlabelled": {"source": "x", "confidence": 1.0}}, "unlabelled.confidence = 1.0"),
         ({"unlabelled": {"source": "x", "strength": 1.0}}, "unlabelled.strength = 1.0"),
         ({"unlabelled": {"source": "x", "neighbours": 1001}}, "unlabelled.neighbours = 1001"),
+        ({"unlabelled": {"source": "x", "neighbours_by": "words"}}, "no meaning without unlabelled.neighbours"),
+        ({"unlabelled": {"source": "x", "neighbours": 9, "neighbours_by": []}}, "unlabelled.neighbours_by"),
+        ({"unlabelled": {"source": "x", "neighbours": 9, "neighbours_by": "sound"}}, "'meaning' or 'words'"),
+        ({"unlabelled": {"source": "x", "neighbours": 9, "neighbours_by": ["words"] * 2}}, "given twice"),
         ({"unlabelled": {"neighbours": 20}}, "name them in unlabelled.source"),
     ],
 )

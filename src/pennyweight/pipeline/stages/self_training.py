@@ -63,7 +63,8 @@ def self_train(
         else:
             believed = softened(_opinions(bench, number, folder=folder, speaker=speaker))
         if chosen.neighbours:
-            believed = propagated(believed, survey.given(), survey.neighbours(chosen.neighbours), shares=shares)
+            neighbours = [survey.neighbours(sense, chosen.neighbours) for sense in chosen.neighbours_by]
+            believed = propagated(believed, survey.given(), neighbours, shares=shares)
         choice = choose(believed, confidence=chosen.confidence, shares=shares)
         # Always from what was labelled at first: a text that is no longer believed leaves again.
         bench.collected, bench.extras = labelled, extras

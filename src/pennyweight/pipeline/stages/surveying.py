@@ -1,9 +1,10 @@
-"""Where texts lie in what the network makes of them before it learns: the clusters that they form, their neighbours."""
+"""Where texts lie before the network learns: the clusters that they form in what it makes of them, their neighbours."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +14,9 @@ from pennyweight.pipeline.folder import SURVEYED
 from pennyweight.pipeline.keeping import Arrays, kept
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.workbench import Workbench
+from pennyweight.recipe.fields import NeighboursBy
+from pennyweight.training.likeness import Neighbours, neighbours_by_meaning, neighbours_by_words
 from pennyweight.training.mixture import mixture_logits
-from pennyweight.training.propagation import Neighbours, find_neighbours
 from pennyweight.training.pseudo_labels import Probabilities
 
 _MIXTURE, _NEIGHBOURS = SURVEYED
@@ -48,21 +50,25 @@ class Survey:
 
         return self._kept(_MIXTURE, compute, what="finding clusters")["logits"]
 
-    def neighbours(self, count: int) -> Neighbours:
+    def neighbours(self, sense: NeighboursBy, count: int) -> Neighbours:
         """Of each text without a label, among these texts and, counted on behind them, the labelled items."""
-        texts = len(self.collected.unlabelled)
+        texts, what = len(self.collected.unlabelled), f"finding neighbours by {sense}"
 
         def compute(go_on: Callable[[], None]) -> Arrays:
-            vectors = self._features(go_on)
-            with self.speaker.bar("finding neighbours", texts) as bar:
+            find = (
+                partial(neighbours_by_words, self.bench.table.take(self._items))
+                if sense == "words"
+                else partial(neighbours_by_meaning, self._features(go_on))
+            )
+            with self.speaker.bar(what, texts) as bar:
 
                 def progress(done: int) -> None:
                     bar.update(done, "")
                     go_on()
 
-                return vars(find_neighbours(vectors, texts, count, progress=progress))
+                return vars(find(texts, count, progress=progress))
 
-        return Neighbours(**self._kept(_NEIGHBOURS, compute, what="finding neighbours"))
+        return Neighbours(**self._kept(_NEIGHBOURS.replace("*", sense), compute, what=what))
 
     def given(self) -> Probabilities:
         """The classes of the labelled items, [items, classes]."""
@@ -72,14 +78,18 @@ class Survey:
     def _labels(self) -> np.ndarray:
         return np.asarray(self.collected.labels[self.collected.learnt])
 
+    @property
+    def _items(self) -> np.ndarray:
+        """The texts and, behind them, the labelled items."""
+        return np.concatenate([self.collected.unlabelled, self.collected.learnt])
+
     def _kept(self, name: str, compute: Callable[..., Arrays], *, what: str) -> Arrays:
         return kept(self.folder / name, compute, accelerator=self.bench.accelerator, what=what)
 
     def _features(self, go_on: Callable[[], None]) -> np.ndarray:
         """[texts + items, hidden], computed once."""
         if self._vectors is None:
-            items = np.concatenate([self.collected.unlabelled, self.collected.learnt])
-            parts = []
+            items, parts = self._items, []
             with self.speaker.bar("looking where texts lie", len(items)) as bar:
                 for first in range(0, len(items), _PART):
                     go_on()
