@@ -1,4 +1,4 @@
-"""Arrays that a run computes before it trains, kept in its folder so that going on with it begins with the same."""
+"""Arrays that a run computes part by part before it trains, and keeps in its folder: going on begins with the same."""
 
 from __future__ import annotations
 
@@ -11,12 +11,36 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.files import write_bytes
 from pennyweight.pipeline.prefixing import agreed
 from pennyweight.signals import stop_requests
 
 Arrays = Mapping[str, np.ndarray]
+_PART = 4096
+"""Items between two looks at whether to stop."""
+
+
+def in_parts(
+    compute: Callable[[np.ndarray], np.ndarray],
+    items: np.ndarray,
+    *,
+    speaker: Speaker,
+    what: str,
+    go_on: Callable[[], None] = lambda: None,
+) -> np.ndarray:
+    """What ``compute`` makes of items, [items, …], some thousand of them at a time, under a bar called ``what``.
+
+    Between the parts ``go_on`` is called, which raises to stop.
+    """
+    parts = []
+    with speaker.bar(what, len(items)) as bar:
+        for first in range(0, len(items), _PART):
+            go_on()
+            parts.append(compute(items[first : first + _PART]))
+            bar.update(first + len(parts[-1]), "")
+    return np.concatenate(parts)
 
 
 def kept(path: Path, compute: Callable[[Callable[[], None]], Arrays], *, accelerator: Any, what: str) -> Arrays:

@@ -11,6 +11,7 @@ from tiny import LABELS, sentences, write_csv
 from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
+from pennyweight.pipeline import keeping
 from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import self_training, surveying
@@ -298,7 +299,7 @@ def test_a_file_of_logits_cannot_label_texts(make_recipe, texts, tmp_path):
 
 def test_stopped_while_it_looks_where_texts_lie(make_recipe, texts, monkeypatch, tmp_path):
     """In the second of three parts; what is looked at anew afterwards gives the same classifier."""
-    monkeypatch.setattr(surveying, "_PART", 50)
+    monkeypatch.setattr(keeping, "_PART", 50)
     recipe = make_recipe(unlabelled={"source": texts, "labeller": "mixture", "neighbours": 5})
     whole = train_quietly(recipe, tmp_path / "whole").folder
     out = tmp_path / "out"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
-from pennyweight.pipeline.keeping import read_arrays, write_arrays
+from pennyweight.pipeline.keeping import in_parts, read_arrays, write_arrays
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.stages.fitting import train_network
 from pennyweight.pipeline.stages.surveying import Survey
@@ -93,8 +94,10 @@ def _opinions(bench: Workbench, number: int, *, folder: Path, speaker: Speaker) 
         if not path.exists():
             labeller = bench.anew(seed=_seed(bench.recipe.training.seed, number, member))
             (folder / name).mkdir(parents=True, exist_ok=True)
-            train_network(labeller, folder / name, speaker, what=f"round {number}, labeller {member} of {count}")
-            logits = labeller.logits(labeller.network, bench.collected.unlabelled)
+            what = f"round {number}, labeller {member} of {count}"
+            train_network(labeller, folder / name, speaker, what=what)
+            label = partial(labeller.logits, labeller.network)
+            logits = in_parts(label, bench.collected.unlabelled, speaker=speaker, what=f"{what} labels the texts")
             bench.accelerator.free_memory()
             if bench.accelerator.is_main_process:
                 write_arrays(path, {"logits": logits})

@@ -11,7 +11,7 @@ import numpy as np
 
 from pennyweight.console import Speaker
 from pennyweight.pipeline.folder import SURVEYED
-from pennyweight.pipeline.keeping import Arrays, kept
+from pennyweight.pipeline.keeping import Arrays, in_parts, kept
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.recipe.fields import NeighboursBy
@@ -20,8 +20,6 @@ from pennyweight.training.mixture import mixture_logits
 from pennyweight.training.pseudo_labels import Probabilities
 
 _MIXTURE, _NEIGHBOURS = SURVEYED
-_PART = 4096
-"""Items between two looks at whether to stop."""
 
 
 @dataclass
@@ -89,11 +87,7 @@ class Survey:
     def _features(self, go_on: Callable[[], None]) -> np.ndarray:
         """[texts + items, hidden], computed once."""
         if self._vectors is None:
-            items, parts = self._items, []
-            with self.speaker.bar("looking where texts lie", len(items)) as bar:
-                for first in range(0, len(items), _PART):
-                    go_on()
-                    parts.append(self.bench.features(items[first : first + _PART]))
-                    bar.update(first + len(parts[-1]), "")
-            self._vectors = np.concatenate(parts)
+            self._vectors = in_parts(
+                self.bench.features, self._items, speaker=self.speaker, what="looking where texts lie", go_on=go_on
+            )
         return self._vectors
