@@ -1,28 +1,25 @@
 from __future__ import annotations
 
+import json
 import random
 import shutil
 
 import numpy as np
 import pytest
 import torch
+from abilities import needs_int8
 from conftest import train_quietly
 from safetensors.torch import load_file
-from tiny import LABELS, sentences
+from tiny import LABELS, make_backbone, sentences
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.model.attention import NAMES
 from pennyweight.model.folding import fold
-from pennyweight.model.quantising import VNNI
 from pennyweight.pipeline import run as run_module
 
 TEXTS = [text for text, _ in sentences(40, seed=21)]
 TRUTH = [label for _, label in sentences(40, seed=21)]
-
-needs_int8 = pytest.mark.skipif(
-    not any(torch.cpu.get_capabilities().get(name) for name in VNNI), reason="this CPU has neither VNNI nor AMX"
-)
 
 
 @pytest.fixture(scope="module")
@@ -235,3 +232,22 @@ def test_a_backbone_that_has_moved_is_named_anew(trained, tiny_roberta, tmp_path
 def test_evaluate_wants_one_label_for_every_text(classifier):
     with pytest.raises(InputError, match="2 texts but 1 labels"):
         classifier.evaluate(["one", "two"], ["orchard"])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_architecture_with_attention_of_its_own_is_trained_and_opened(precision, make_recipe, small_csv, tmp_path):
+    """DeBERTa: Transformers has no fused attention for it, and ours does not reach it."""
+    folder = make_backbone(tmp_path / "deberta", "deberta-v2")
+    recipe = make_recipe(
+        backbone={"name": str(folder), "precision": precision},
+        adapters={"targets": "all-linear", "rank": 2},
+        training={"epochs": 10, "learning_rate": 1e-2},
+    )
+    outcome = train_quietly(recipe, tmp_path / "out")
+    classifier = Classifier.load(outcome.folder, device="cpu")
+    assert classifier.machine.attention == "eager"
+    assert classifier.evaluate(TEXTS, TRUTH, resamples=50).accuracy.value > 0.6
+    manifest = json.loads((outcome.folder / "classifier.json").read_text())
+    manifest["backbone"]["attention"] = "plain"  # as it could be recorded once
+    (outcome.folder / "classifier.json").write_text(json.dumps(manifest))
+    assert np.array_equal(Classifier.load(outcome.folder, device="cpu").logits(TEXTS), classifier.logits(TEXTS))

@@ -6,16 +6,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from abilities import needs_int8
 from tiny import sentences, write_csv
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.manifest import FORMAT, Int8Record, read_manifest, record_int8
-from pennyweight.model.quantising import VNNI
 
-pytestmark = pytest.mark.skipif(
-    not any(torch.cpu.get_capabilities().get(name) for name in VNNI), reason="this CPU has neither VNNI nor AMX"
-)
+pytestmark = needs_int8
 
 
 @pytest.fixture

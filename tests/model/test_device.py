@@ -37,6 +37,18 @@ def test_cuda_packs_texts_where_they_may_be_packed(packable, kernel, kind, monke
     assert choose_machine(precision="fp32", attention="auto", device=cuda, packable=packable).attention == "sdpa"
 
 
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_architecture_with_a_way_of_its_own_keeps_it(device, fast, monkeypatch):
+    monkeypatch.setattr(module, "fast_bf16", lambda _device: fast)
+    choice = {"precision": "auto", "device": torch.device(device), "packable": False, "fusable": False}
+    assert choose_machine(attention="auto", **choice).attention == "eager"
+    assert choose_machine(attention="eager", **choice).attention == "eager"
+    for asked in ("sdpa", "plain"):
+        with pytest.raises(InputError, match=f"attention = {asked}: this architecture .* say auto"):
+            choose_machine(attention=asked, **choice)
+
+
 def test_bf16_asked_for_on_an_old_gpu_is_not_packed(monkeypatch):
     monkeypatch.setattr(module, "fast_bf16", lambda _device: False)
     monkeypatch.setattr(module, "has_packed_kernel", lambda: True)

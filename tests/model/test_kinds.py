@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from abilities import needs_int8
 from test_network import BF16, FP32, table
 from tiny import LABELS
 from torch import nn
@@ -209,15 +210,9 @@ def test_plain_peft_opens_it(name, head, tiny_roberta, tmp_path):
     np.testing.assert_allclose(logits(network, tiny_roberta)[:12], theirs.numpy(), atol=3e-5)
 
 
+@needs_int8
 @pytest.mark.parametrize("name", ["dora", "ia3", "prompt", "lora+ia3"])
 def test_folded_it_can_be_quantised(name, tiny_roberta):
-    from pennyweight.errors import InputError
-    from pennyweight.model.quantising import require_int8
-
-    try:
-        require_int8(torch.device("cpu"))
-    except InputError:
-        pytest.skip("this CPU has no fast int8")
     network, _ = build(tiny_roberta, name)
     stir(network)
     folded = fold(network)

@@ -8,8 +8,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from abilities import needs_int8
 from test_network import BF16, FP32, TEXTS, build, stir
-from test_quantising import needs_int8
 from tiny import make_backbone
 from torch.nn import functional
 

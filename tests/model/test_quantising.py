@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from abilities import needs_int8
 from test_network import BF16, FP32, build, stir, table
 from tiny import make_backbone
 from torch import nn
@@ -18,7 +19,6 @@ from pennyweight.model.folding import fold
 from pennyweight.model.inference import compute_logits
 from pennyweight.model.quantising import (
     SPAN,
-    VNNI,
     EightBits,
     Inputs,
     Int8FeedForward,
@@ -31,9 +31,6 @@ from pennyweight.model.quantising import (
 )
 
 FORMATS = pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
-needs_int8 = pytest.mark.skipif(
-    not any(torch.cpu.get_capabilities().get(name) for name in VNNI), reason="this CPU has neither VNNI nor AMX"
-)
 
 
 def back(x: EightBits) -> torch.Tensor:

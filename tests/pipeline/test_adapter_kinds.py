@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from abilities import needs_int8
 from conftest import train_quietly
+from safetensors.numpy import load_file
 from tiny import LABELS
 
 from pennyweight.api import plan
@@ -104,14 +106,8 @@ def test_where_eva_begins_does_not_depend_on_how_batches_are_computed(run_of, ma
     assert other == pytest.approx(one, abs=1e-3)
 
 
+@needs_int8
 def test_int8_of_a_kind_that_is_folded(run_of):
-    from pennyweight.model.device import named_device
-    from pennyweight.model.quantising import require_int8
-
-    try:
-        require_int8(named_device("cpu"))
-    except InputError:
-        pytest.skip("this CPU has no fast int8")
     _, outcome = run_of("lora+prompt")
     texts = ["A ship at the quay.", "The lathe in the shed."]
     exact = Classifier.load(outcome.folder, device="cpu", precision="fp32").logits(texts)
@@ -120,8 +116,6 @@ def test_int8_of_a_kind_that_is_folded(run_of):
 
 
 def test_what_adalora_has_pruned_is_not_saved(run_of):
-    from safetensors.numpy import load_file
-
     recipe, outcome = run_of("adalora")
     tensors = load_file(outcome.folder / "adapter_model.safetensors")
     ranks = [len(tensor) for name, tensor in tensors.items() if name.endswith("lora_E")]
@@ -220,3 +214,52 @@ def test_the_plan_before_says_that_ranks_follow(pennyweight, small_recipe):
     code, out, err = pennyweight("plan", small_recipe, "--set", "adapters.rank=sensitivity", "--budget", 3000)
     assert code == 0, err
     assert "ranks follow from gradients when training begins, at most 2,901 parameters" in " ".join(out.split())
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_what_the_optimizer_remembers_is_planned(name, run_of):
+    _, outcome = run_of(name)
+    environment = json.loads((outcome.folder / "classifier.json").read_text())["environment"]
+    assert environment["optimizer_bytes"] == pytest.approx(outcome.plan.optimizer_bytes, rel=0.02)
+
+
+def test_what_is_not_decided_is_planned_at_the_most(make_recipe):
+    before = plan_recipe(recipe_of(make_recipe, "sensitivity"))
+    assert before.optimizer_bytes == 8 * before.trainable
+
+
+def test_adalora_s_weights_are_chosen_behind_its_pruning(make_recipe, tmp_path, monkeypatch):
+    """Scores only fall, so that the first validation of all would be the best."""
+    falling = iter(range(100))
+
+    def validate(_bench):
+        score = 1 / (1 + next(falling))
+        return {"accuracy": score, "macro_f1": score, "loss": 1 - score}
+
+    monkeypatch.setattr("pennyweight.pipeline.workbench.Workbench.validate", validate)
+    adapters = {"kind": "adalora", "rank": 4, "final_rank": 2, "prune_between": [0.1, 0.5]}
+    recipe = make_recipe(adapters=adapters, training={"epochs": 6, "learning_rate": 2e-2})
+    outcome = train_quietly(recipe, tmp_path / "out")
+    assert outcome.fitted.best_step == outcome.fitted.total_steps / 2
+    tensors = load_file(outcome.folder / "adapter_model.safetensors")
+    assert np.mean([len(tensor) for name, tensor in tensors.items() if name.endswith("lora_E")]) == 2
+
+
+def test_eva_wants_matrices_that_see_enough(make_recipe, tmp_path):
+    recipe = make_recipe(
+        adapters={"init": "eva", "rank": 30, "targets": ["query"]},
+        head={"pooling": "cls"},
+        data={"limit_per_class": 6},
+        budget={"parameters": 10_000},
+    )
+    with pytest.raises(InputError, match=r"init = 'eva' .* encoder.layer.1.attention.self.query sees fewer"):
+        train_quietly(recipe, tmp_path / "out")
+
+
+def test_adalora_s_penalty_is_weighed_as_the_recipe_says(make_recipe, tmp_path):
+    made = []
+    for weight in (0.0, 5.0):
+        adapters = {"kind": "adalora", "orthogonality": weight}
+        out = train_quietly(make_recipe(adapters=adapters, training={"epochs": 1}), tmp_path / str(weight)).folder
+        made.append((out / "adapter_model.safetensors").read_bytes())
+    assert made[0] != made[1]

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from abilities import needs_int8
 from conftest import train_quietly
 from scipy.special import softmax
 from tiny import sentences, write_csv
@@ -81,6 +82,7 @@ def test_the_temperature_is_that_of_averages(averaged, make_recipe):
     assert again.as_dict()["log_loss"] == pytest.approx(recorded["log_loss"], rel=1e-6)
 
 
+@needs_int8
 def test_int8_averages_too(averaged):
     classifier = Classifier.load(averaged, device="cpu", precision="int8")
     assert classifier.copies == 3

@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pennyweight.training import mixture
 from pennyweight.training.mixture import mixture_logits
 
 
@@ -58,3 +59,25 @@ def test_fewer_texts_than_directions_and_all_alike():
     alike = np.ones((5, 24))
     assert np.isfinite(mixture_logits(alike, features[[0, 2, 4]], np.arange(3), classes=3)).all()
     assert mixture_logits(features[:1], features[[0, 2, 4]], np.arange(3), classes=3).shape == (1, 3)
+
+
+def test_settled_it_is_what_expectation_and_maximisation_leave_alone():
+    """Classes in unequal numbers: priors, means and the one variance follow from the shares, and they from those."""
+    generator = np.random.default_rng(0)
+    labels = np.repeat([0, 1, 2], [60, 25, 15])
+    texts = 2.5 * np.eye(3, 4)[labels] + generator.normal(size=(100, 4))
+    items, given = 2.5 * np.eye(3, 4), np.eye(3)
+    found = mixture._settled(texts, items, given, None)
+    both, shares = np.concatenate([texts, items]), np.concatenate([found, given])
+    means = shares.T @ both / shares.sum(axis=0)[:, None]
+    squares = ((texts[:, None] - means) ** 2).sum(axis=2)
+    variance = (found * squares).sum() / (100 * 4)
+    np.testing.assert_allclose(found, softmax(np.log(shares.mean(axis=0)) - squares / (2 * variance)), atol=5e-3)
+
+
+def test_directions_keep_a_power_of_how_much_texts_vary_in_them():
+    features = np.random.default_rng(0).normal(size=(50, 6)) * [5, 4, 3, 2, 1, 1]
+    unit = features / np.linalg.norm(features, axis=1, keepdims=True)
+    sizes = np.linalg.eigvalsh(np.cov(unit.T, bias=True))[::-1]
+    found = mixture._leading(features, features[:3])[0]
+    np.testing.assert_allclose(np.cov(found.T, bias=True), np.diag(sizes**0.3), atol=1e-8)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,6 +15,7 @@ from pennyweight.errors import InputError
 from pennyweight.evaluation.significance import mcnemar
 from pennyweight.opening import load
 from pennyweight.pipeline.combining.ensembling import make_ensemble
+from pennyweight.pipeline.judging import comparing
 from pennyweight.pipeline.judging.auditing import audit_source
 from pennyweight.pipeline.judging.comparing import compare_sources
 from pennyweight.pipeline.judging.judgement import evaluate_source
@@ -178,3 +181,22 @@ def test_an_ensemble_is_a_contender_like_any_other(trained, seeded, data, tmp_pa
     audit = audit_source(load(tmp_path / "both"), str(data), conditions=("lower",), resamples=500)
     assert audit.metrics.accuracy == expected.accuracy
     assert audit.length_unit == "words"
+
+
+def test_many_pairs_get_resamples_enough_to_tell_them_apart(monkeypatch, judged, tmp_path):
+    """Of eleven contenders 55 pairs: with 2,000 resamples none could be below 0.05 when corrected for all."""
+    asked, made = [], comparing.Bench
+
+    def bench(*arguments, resamples, **options):
+        asked.append(resamples)
+        return made(*arguments, resamples=resamples, **options)
+
+    monkeypatch.setattr(comparing, "Bench", bench)
+    tables = [
+        shutil.copy(judged / name / "predictions.parquet", tmp_path / f"{name}-{copy}.parquet")
+        for name in ("one", "two")
+        for copy in range(4)
+    ]
+    for count in (2, 8):
+        compare_sources(tables[:count], None, opener=opener)
+    assert asked == [2000, 2800]

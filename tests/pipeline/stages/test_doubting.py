@@ -12,6 +12,7 @@ from tiny import LABELS, WORDS, sentences, write_csv
 from pennyweight.console import Speaker
 from pennyweight.data.noise import find_doubts
 from pennyweight.errors import InputError, Interrupted, RunError
+from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import doubting
 
@@ -162,3 +163,62 @@ def test_a_class_that_wrong_labels_prefer_loses_what_it_has_too_much(recipe_of, 
     train_quietly(recipe_of(filter={**FILTER, "label_noise_shares": shares}), tmp_path / "out")
     assert judged[0].mean(axis=0) == pytest.approx(means, abs=0.05 if shares == "given" else 1e-3)
     assert judged[0].sum(axis=1) == pytest.approx(np.ones(len(judged[0])))
+
+
+def test_relabelling_does_not_empty_a_class(recipe_of, monkeypatch, tmp_path):
+    def all_are_of_one_class(bench, _folder, _speaker):
+        sure = np.full((len(bench.collected.learnt), 3), 1e-3)
+        sure[:, 0] = 0.998
+        return sure
+
+    monkeypatch.setattr(doubting, "_out_of_fold", all_are_of_one_class)
+    for way in ("relabel", "drop"):
+        with pytest.raises(InputError, match="class harbour has no item left to train on, the last ones are of doubt"):
+            train_quietly(recipe_of(filter={**FILTER, "label_noise": way}), tmp_path / way)
+
+
+def test_texts_that_differ_in_case_alone_are_judged_together(recipe_of, monkeypatch, tmp_path):
+    rows = [(text, label) for text, label in truths()[:60]]
+    twins = [one for text, label in rows for one in ((text, label), (text.upper(), label))]
+    source = write_csv(tmp_path / "twins.csv", twins)
+    seen = {}
+
+    def deal(labels, *, origins, **options):
+        seen["fold"], seen["origins"] = doubting_deal(labels, origins=origins, **options), origins
+        return seen["fold"]
+
+    doubting_deal = doubting.deal_folds
+    monkeypatch.setattr(doubting, "deal_folds", deal)
+    filtering = {**FILTER, "label_noise_epochs": 1}
+    train_quietly(recipe_of(data={"source": str(source), "validation": 0.0}, filter=filtering), tmp_path / "out")
+    assert len(set(seen["origins"].tolist())) == 60
+    assert (seen["fold"][::2] == seen["fold"][1::2]).all()
+
+
+def test_what_is_suggested_is_learnt_and_copies_are_judged_with_their_items(recipe_of, monkeypatch, tmp_path):
+    folds, seen, learn, train = [], [], doubting._learn, run_module.train_network
+
+    def learning(bench, items, *rest):
+        folds.append((bench.collected, items))
+        return learn(bench, items, *rest)
+
+    def training(bench, *rest, **options):
+        seen.append(bench.collected)
+        return train(bench, *rest, **options)
+
+    monkeypatch.setattr(doubting, "_learn", learning)
+    monkeypatch.setattr(run_module, "train_network", training)
+    asked = {**FILTER, "label_noise": "relabel", "label_noise_threshold": 0.2}
+    folder = train_quietly(
+        recipe_of(filter=asked, augmentation={"copies": 1, "operations": ["swap"]}), tmp_path / "out"
+    ).folder
+    for collected, items in folds:
+        assert set(collected.origin[items].tolist()) == set(items[items < collected.labelled].tolist())
+    lines = pq.read_table(folder / "report" / "filtered.parquet").to_pylist()
+    suggested = {line["row"]: line["found"] for line in lines}
+    assert len(set(suggested.values())) > 1
+    (collected,) = seen
+    relearnt = [item for item in collected.training if collected.rows[item] in suggested]
+    assert len(relearnt) == 2 * len(suggested)
+    for item in relearnt:
+        assert LABELS[collected.labels[item]] == suggested[collected.rows[item]]
