@@ -16,7 +16,7 @@ from benchmarks.tables import INFERENCE, MISSING, REACHING, TABLES, TRAINING, Re
 from benchmarks.teaching_rows import ROWS
 from benchmarks.technique_page import PAGE as TECHNIQUES
 from benchmarks.technique_page import PICTURE as DIFFERENCES
-from benchmarks.technique_page import teaching_lines, technique_lines, technique_picture
+from benchmarks.technique_page import teaching_lines, technique_lines, technique_picture, tuning_lines
 from benchmarks.techniques import technique_names
 from pennyweight.files import write_bytes, write_text
 
@@ -41,6 +41,7 @@ def technique_tables(results: Mapping[str, Any]) -> dict[str, list[str]]:
     return {
         "techniques": technique_lines(results, technique_names()),
         "teaching": teaching_lines(results, list(ROWS)),
+        "full-tuning": tuning_lines(results),
     }
 
 

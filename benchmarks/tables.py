@@ -44,7 +44,7 @@ def machine_lines(results: Mapping[str, Any]) -> list[str]:
     """On what the figures were measured: of every measurement that was made."""
     told: dict[str, list[str]] = {}
     for name, result in results.items():
-        if "machine" not in result or "techniques" in result:  # whose rows tell where each is from
+        if "machine" not in result or {"techniques", "rows", "runs"} & result.keys():  # these tell it one by one
             continue
         machine, versions = result["machine"], result["versions"]
         extras = [one for one in ("amx_bf16", "avx512_bf16", "amx_int8") if one in machine["capabilities"]]

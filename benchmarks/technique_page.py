@@ -1,9 +1,10 @@
-"""Draws the results of ``techniques`` and ``teaching`` into ``docs/techniques.md``, between markers, and a picture."""
+"""Draws what techniques, teaching and full tuning gave into ``docs/techniques.md``, between markers, and a picture."""
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,18 +28,15 @@ def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]
     for room in dict.fromkeys(room for room, _ in names):
         lines += ["", f"### {room}", "", *_head()]
         lines += [_row(name, found.get(name)) for where, name in names if where == room]
-    return [*lines[1:], "", *_origins(list(found.values()))]
+    return [*lines[1:], "", *_origins("Rows", ((one["origin"], f" in {one['format']}") for one in found.values()))]
 
 
-def _origins(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How many rows are of which processor and commit: they were measured in several sittings."""
+def _origins(what: str, told: Iterable[tuple[Mapping[str, Any], str]]) -> list[str]:
+    """How many of something are of which processor and commit, (origin, further words): of several sittings."""
     counts = Counter(
-        (one["origin"]["processor"], one["format"], one["origin"]["git"]["commit"][:7])
-        for one in rows
-        if one["origin"]["git"]
+        f"{origin['processor']}{how}, commit {origin['git']['commit'][:7]}" for origin, how in told if origin["git"]
     )
-    told = [f"{count} on {processor} in {form}, commit {commit}" for (processor, form, commit), count in counts.items()]
-    return [f"Rows: {'; '.join(told)}."] if told else []
+    return [f"{what}: {'; '.join(f'{count} on {where}' for where, count in counts.items())}."] if counts else []
 
 
 def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
@@ -53,7 +51,34 @@ def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str
         difference = f"{100 * one['difference']:+.2f} ({100 * one['low']:+.2f} to {100 * one['high']:+.2f})"
         off, on = (_draws(accuracies) for accuracies in one["seeds"])
         lines.append(f"| {name} | {off} | {on} | {difference} | {_probability(one['p'])} | {len(one['seeds'][0])} |")
-    return lines
+    answers = [answer for one in found.values() for answer in one.get("answers", {}).values()]
+    older = sum(len(one["seeds"][0]) for one in found.values()) - len(answers)
+    origins = _origins("Draws", ((answer["origin"], "") for answer in answers))
+    return [*lines, "", *origins, *([f"Of {older} it was not kept."] if older else [])]
+
+
+def tuning_lines(results: Mapping[str, Any]) -> list[str]:
+    """Adapters within a million parameters beside all weights trained, on all items; says so where it has no result."""
+    names = {"adapters": "`ag-news` on MiniLM", "full": "every weight of MiniLM, by Trainer"}
+    result = results.get("full_tuning", {})
+    lines = ["| trained | parameters | accuracy (95 %) | seeds | minutes |", "|---|---|---|---|---|"]
+    for way, name in names.items():
+        one = result.get("ways", {}).get(way)
+        if one is None:
+            lines.append(f"| {name} | {MISSING} | | | |")
+            continue
+        accuracy = f"{100 * one['accuracy']:.2f} % ({100 * one['low']:.2f} to {100 * one['high']:.2f})"
+        minutes = statistics.median(one["seconds"]) / 60
+        lines.append(f"| {name} | {one['trainable']:,} | {accuracy} | {len(one['seeds'])} | {minutes:.0f} |")
+    if "difference" not in result:
+        return lines
+    found = result["difference"]
+    by, low, high = (100 * found[key] for key in ("difference", "low", "high"))
+    where = "within" if result["within"] else "outside"
+    told = f"{by:+.2f} points ({low:+.2f} to {high:+.2f}, p {_probability(found['p'])})"
+    runs = ((run["origin"], "") for runs in result["runs"].values() for run in runs.values())
+    last = f"Adapters against all weights: {told}, {where} the interval of the latter."
+    return [*lines, "", last, *_origins("Runs", runs)]
 
 
 def _draws(accuracies: Sequence[float]) -> str:

@@ -8,7 +8,7 @@ import pytest
 from benchmarks import techniques as measurement
 from benchmarks.drawing import filled, read_results, technique_tables
 from benchmarks.technique_arms import Answer, Items, judged_items, merged, recipe_table, skewed
-from benchmarks.technique_page import PAGE, teaching_lines, technique_lines
+from benchmarks.technique_page import PAGE, teaching_lines, technique_lines, tuning_lines
 from benchmarks.technique_rows import Technique, chosen
 from benchmarks.techniques import all_techniques, content, measured, technique_names
 from pennyweight.recipe_files import build_recipe
@@ -105,4 +105,23 @@ def test_draws_are_told_by_their_mean_least_and_greatest():
     row = {"seeds": [[0.5, 0.7], [0.8, 0.9]], "difference": 0.25, "low": 0.1, "high": 0.4, "p": 0.0001}
     lines = teaching_lines({"teaching": {"rows": {"few": row}}}, ["few", "more"])
     few = "| few | 60.00 % (50.00 to 70.00) | 85.00 % (80.00 to 90.00) | +25.00 (+10.00 to +40.00) | < 0.001 | 2 |"
-    assert lines[2:] == [few, "| more | not measured | | | | |"]
+    assert lines[2:] == [few, "| more | not measured | | | | |", "", "Of 2 it was not kept."]
+    origin = {"processor": "a CPU", "git": {"commit": "0123456789"}}
+    kept = {"rows": {"few": {**row, "answers": {"0": {"origin": origin}}}}}
+    assert teaching_lines({"teaching": kept}, ["few"])[-2:] == [
+        "Draws: 1 on a CPU, commit 0123456.",
+        "Of 1 it was not kept.",
+    ]
+
+
+def test_adapters_stand_beside_full_tuning():
+    full = {"accuracy": 0.9336, "low": 0.92, "high": 0.94, "seeds": [0.9], "seconds": [600], "trainable": 1234}
+    lines = tuning_lines({"full_tuning": {"ways": {"full": full}}})
+    assert lines[2:] == [
+        "| `ag-news` on MiniLM | not measured | | | |",
+        "| every weight of MiniLM, by Trainer | 1,234 | 93.36 % (92.00 to 94.00) | 1 | 10 |",
+    ]
+    difference = {"difference": -0.002, "low": -0.01, "high": 0.004, "p": 0.53}
+    both = {"ways": {"full": full, "adapters": full}, "difference": difference, "within": True, "runs": {}}
+    told = "Adapters against all weights: -0.20 points (-1.00 to +0.40, p 0.530), within the interval of the latter."
+    assert tuning_lines({"full_tuning": both})[-1] == told
