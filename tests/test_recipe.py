@@ -268,3 +268,33 @@ def test_a_shipped_recipe_is_planned_without_its_data(name):
     """Its labels are known, or its data come with the package."""
     data = load_recipe(name).data
     assert data.labels != "auto" or data.source == "starter"
+
+
+def test_classes_are_evened_out_once():
+    build_recipe({"training": {"sampler": "balanced"}, "objective": {"class_weights": [1, 2]}})
+    with pytest.raises(InputError, match=r"turn the imbalance round: leave one of them out"):
+        build_recipe({"training": {"sampler": "balanced"}, "objective": {"class_weights": "balanced"}})
+
+
+@pytest.mark.parametrize(
+    ("section", "keys"),
+    [
+        ("objective", {"loss": "focal"}),
+        ("objective", {"class_weights": "balanced"}),
+        ("training", {"label_smoothing": 0.1}),
+    ],
+)
+def test_ways_to_learn_from_labels_are_refused_where_teachers_alone_are_learnt_from(section, keys):
+    (key,) = keys
+    teachers = {"sources": ["teacher"], "mixture": 1.0}
+    with pytest.raises(InputError, match=rf"{section}\.{key} is of the loss against labels"):
+        build_recipe({"teachers": teachers, section: keys})
+    build_recipe({"teachers": {**teachers, "mixture": 0.9}, section: keys})
+    with pytest.raises(InputError, match="is of the loss against labels"):
+        build_recipe({"teachers": teachers, section: keys, "unlabelled": {"source": "more.csv"}})
+    for other in (
+        {"unlabelled": {"source": "more.csv", "labels": "hard"}},
+        {"filter": {"label_noise": "drop"}},
+        {"adapters": {"rank": "sensitivity"}},
+    ):
+        build_recipe({"teachers": teachers, section: keys, **other})

@@ -46,7 +46,7 @@ class Classifier(Predictor):
     manifest: Manifest
 
     def __init__(
-        self, manifest: Manifest, network: Network, tokenizer: Any, *, synonyms: Synonyms = no_synonyms
+        self, manifest: Manifest, network: Network, tokenizer: Any, *, files: BackboneFiles | None = None
     ) -> None:
         """Put the parts together; `Classifier.load` does so from a folder.
 
@@ -54,12 +54,13 @@ class Classifier(Predictor):
             manifest: how texts become tokens, and what the classes are.
             network: what computes.
             tokenizer: of the network's backbone.
-            synonyms: where altered copies of a text take synonyms from.
+            files: its backbone's, in which altered copies of a text find synonyms; none: they find none.
         """
         self.manifest = manifest
         self._network = network
         self._tokenizer = tokenizer
-        self._synonyms = synonyms
+        self._synonyms = no_synonyms if files is None else _synonyms_for(manifest, files)
+        self.files = files
 
     @classmethod
     def load(
@@ -102,7 +103,7 @@ class Classifier(Predictor):
         _require_same_backbone(files, manifest, path)
         network = _open_folded(path, manifest, files, _machine(record, precision, chosen), int8=precision == "int8")
         tokenizer = load_tokenizer(files, add_prefix_space=manifest.text.add_prefix_space)
-        return cls(manifest, network, tokenizer, synonyms=synonyms_for(manifest, files))
+        return cls(manifest, network, tokenizer, files=files)
 
     @property
     def precision(self) -> Literal["fp32", "bf16", "int8", "nf4"]:
@@ -167,7 +168,7 @@ class Classifier(Predictor):
         record = self.manifest.copies or CopiesRecord(count=1)
         copies = record.model_copy(update={"count": count}) if count else None
         manifest = self.manifest.model_copy(update={"copies": copies})
-        return type(self)(manifest, self._network, self._tokenizer, synonyms=self._synonyms)
+        return type(self)(manifest, self._network, self._tokenizer, files=self.files)
 
     def _with_copies(self, cleaned: list[str]) -> list[str]:
         """Each text, its copies right behind it: a pure function of the text."""
@@ -178,7 +179,7 @@ class Classifier(Predictor):
         return [one for text in cleaned for one in (text, *augmenter.copies(text, record.count, seed=""))]
 
 
-def synonyms_for(manifest: Manifest, files: BackboneFiles) -> Synonyms:
+def _synonyms_for(manifest: Manifest, files: BackboneFiles) -> Synonyms:
     """Where a classifier's altered copies take synonyms from, where they do; raises as `open_neighbours` does."""
     if manifest.copies is None or "synonyms" not in manifest.copies.operations:
         return no_synonyms
@@ -189,14 +190,17 @@ def synonyms_for(manifest: Manifest, files: BackboneFiles) -> Synonyms:
 
 def _machine(record: BackboneRecord, precision: LoadPrecision | None, device: Any) -> Machine:
     """Where and how to predict."""
+    from pennyweight.model.attention import has_fused_attention
     from pennyweight.model.device import choose_machine, has_matrix_unit
     from pennyweight.model.stack import FAMILY
 
+    fusable = has_fused_attention(record.model_type)
     machine = choose_machine(
         precision="auto" if precision == "int8" else precision or record.precision,
-        attention=record.attention,
+        attention=record.attention if fusable else "auto",
         device=device,
         packable=record.model_type in FAMILY,
+        fusable=fusable,
     )
     if record.attention == "auto" and machine.attention == "plain" and has_matrix_unit():
         return replace(machine, attention="sdpa")  # its kernel uses that unit, though not in its backward pass

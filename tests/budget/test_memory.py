@@ -74,9 +74,9 @@ def test_small_factors_are_not_kept_in_eight_bits():
     """As the library has it: of roberta-base's rank 4 none is, of rank 12 all are."""
     low, high = (PlannedMatrix("query", 768, 768, 0, rank, 8.0) for rank in (4, 12))
     assert (
-        planned_bytes("adamw-8bit", [low], head=10)
-        == planned_bytes("adamw", [low], head=10)
+        planned_bytes("adamw-8bit", [low], others=[10])
+        == planned_bytes("adamw", [low], others=[10])
         == 8 * (low.parameters + 10)
     )
-    assert planned_bytes("adamw-8bit", [high], head=0) == pytest.approx((2 + 1 / 32) * high.parameters)
-    assert planned_bytes("sgd", [low, high], head=100) == 4 * (low.parameters + high.parameters + 100)
+    assert planned_bytes("adamw-8bit", [high]) == pytest.approx((2 + 1 / 32) * high.parameters)
+    assert planned_bytes("sgd", [low, high], others=[100]) == 4 * (low.parameters + high.parameters + 100)

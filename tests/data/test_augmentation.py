@@ -133,3 +133,17 @@ def test_balancing_evens_the_classes_out(copies):
     np.testing.assert_array_equal(counts, copy_counts(labels, copies=copies, balance=True, seed=5))
     if copies:
         assert (counts[labels == 0] == copies).all()
+
+
+def test_strength_is_the_share_of_words_that_are_altered():
+    def firm(word: str) -> tuple[str, ...]:
+        return ("firm",) if word == "company" else ()
+
+    (copy,) = Augmenter(("synonyms",), 0.5, firm).copies("company " * 20, 1, seed="")
+    assert Counter(copy.split()) == {"company": 10, "firm": 10}
+    words = [f"w{number}" for number in range(40)]
+    (copy,) = Augmenter(("swap",), 0.5).copies(" ".join(words), 1, seed="")
+    assert sum(a != b for a, b in zip(words, copy.split(), strict=True)) > 10
+    made = [insert(["company"] * 10, 3, drawn(seed), firm) for seed in range(50)]
+    assert {len(one) for one in made} == {13}
+    assert {place for one in made for place, word in enumerate(one) if word == "firm"} == set(range(13))

@@ -49,7 +49,7 @@ def test_typos_touch_a_tenth_of_the_words_behind_their_first_letter(seed):
     made = typos(text, random.Random(seed)).split("  ")
     assert len(made) == len(words)
     changed = [(old, new) for old, new in zip(words, made, strict=True) if old != new]
-    assert 1 <= len(changed) <= 2  # 24 words have three letters or more; a swap of equal letters cannot happen here
+    assert len(changed) == 2  # 24 words have three letters or more; a swap of equal letters cannot happen here
     for old, new in changed:
         assert new[0] == old[0]
         assert abs(len(new) - len(old)) <= 1
@@ -104,3 +104,13 @@ def test_first_half(text, half):
 )
 def test_without_first_sentence(text, rest):
     assert without_first_sentence(text) == rest
+
+
+def test_typos_are_of_four_kinds():
+    words = [f"{word}{number}" for number, word in enumerate(["harbour", "lantern", "ferry", "at", "a"] * 8)]
+    kinds = set()
+    for seed in range(100):
+        made = typos("  ".join(words), random.Random(seed)).split("  ")
+        changed = [(old, new) for old, new in zip(words, made, strict=True) if old != new]
+        kinds |= {(len(new) - len(old), sorted(old) == sorted(new)) for old, new in changed}
+    assert kinds == {(-1, False), (1, False), (0, True), (0, False)}

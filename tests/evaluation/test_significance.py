@@ -108,6 +108,8 @@ def test_over_seeds_by_hand():
     assert found.high - found.mean == pytest.approx(3.182446 * np.sqrt(5 / 3) / 2, abs=1e-6)
     assert found.mean - found.low == pytest.approx(found.high - found.mean)
     assert found.values == (1, 2, 3, 4)
+    bounded = over_seeds([0.02, 0.98], least=0, most=1)
+    assert (bounded.low, bounded.mean, bounded.high) == (0, 0.5, 1)
     with pytest.raises(ValueError, match="two at least"):
         over_seeds([0.5])
 

@@ -15,6 +15,7 @@ from pennyweight.model.attention import (
     NAMES,
     PlainAttention,
     Spans,
+    has_fused_attention,
     has_packed_kernel,
     packed_attention,
     plain_attention,
@@ -171,3 +172,11 @@ def test_transformers_knows_them_by_name():
 def test_the_packed_kernel_is_there_where_its_scale_can_be_chosen(varlen, there, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch.nn.attention.varlen", varlen)
     assert has_packed_kernel() is there
+
+
+@pytest.mark.parametrize(
+    ("model_type", "fused"),
+    [("roberta", True), ("bert", True), ("distilbert", True), ("deberta-v2", False), ("mpnet", False)],
+)
+def test_which_architectures_transformers_has_fused_attention_for(model_type, fused):
+    assert has_fused_attention(model_type) is fused

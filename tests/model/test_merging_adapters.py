@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -130,3 +131,23 @@ def test_each_matrix_that_any_adapter_touches_is_there_with_its_own_rank():
 def test_factors_of_other_ranks_are_refused_with_the_remedy(method):
     with pytest.raises(InputError, match=r"rank 3 in one and 5 in another.*--method cat"):
         merged([drawn(1), drawn(2, rank=5)], [0.5, 0.5], method)
+
+
+def test_ties_takes_the_weighted_mean_of_what_agrees():
+    one = drawn(1, rank=1, alpha=1.0, names=[QUERY])
+    down, other = torch.zeros(2, 1, 32)
+    down[0, :2], other[0, :2] = torch.tensor([5.0, -4.0]), torch.tensor([3.0, 2.0])
+    parts = [replace(one, factors={QUERY: (each, torch.ones(32, 1))}) for each in (down, other)]
+    found = merged(parts, [0.25, 0.75], "ties", density=1.0)
+    assert found.factors[QUERY][0][0, 0].item() == pytest.approx(0.25 * 5 + 0.75 * 3)
+
+
+def test_dare_keeps_its_share_and_scales_it_up():
+    one = drawn(1)
+    found = merged([one, drawn(2)], [1.0, 0.0], "dare_linear", density=0.25)
+    pairs = zip(found.factors[QUERY], one.factors[QUERY], strict=True)
+    ratio = torch.cat([(part / own).flatten() for part, own in pairs])
+    kept = ratio[ratio != 0]
+    assert 0.13 < len(kept) / len(ratio) < 0.37
+    # Four times as large; and A and B share the scaling of 2, which the merged pair has no more.
+    torch.testing.assert_close(kept, torch.full_like(kept, 4 * math.sqrt(2)))

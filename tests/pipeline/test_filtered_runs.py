@@ -13,7 +13,7 @@ from pennyweight.console import Speaker
 from pennyweight.data.filtering import Dropped
 from pennyweight.errors import InputError
 from pennyweight.pipeline.preparation import collect
-from pennyweight.pipeline.stages.filtering import filter_items, say_dropped
+from pennyweight.pipeline.stages.filtering import asked_of, filter_items, say_dropped
 
 
 def words(text: str) -> int:
@@ -91,3 +91,15 @@ def test_lemmas_and_their_language_go_with_the_classifier(make_recipe, tmp_path)
     classifier.manifest = classifier.manifest.model_copy(update={"text": record})
     np.testing.assert_array_equal(lemmatised, classifier.logits(["der Haus"]))
     assert not np.array_equal(lemmatised, classifier.logits(["die häuser"]))
+
+
+def test_all_that_a_filter_asks_for_is_asked(make_recipe):
+    given = {"shortest": 3, "longest": 90, "languages": ["en", "de"], "certainty": 0.7, "repeats": "drop"}
+    assert asked_of(make_recipe(filter=given).filter) == {
+        "shortest": 3,
+        "longest": 90,
+        "languages": ("en", "de"),
+        "certainty": 0.7,
+        "drop_repeats": True,
+    }
+    assert asked_of(make_recipe().filter)["drop_repeats"] is False

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from tiny import sentences, write_csv
 
+from pennyweight.console import Speaker
 from pennyweight.errors import InputError
-from pennyweight.pipeline.gathering import gather
+from pennyweight.pipeline.gathering import collect_all, gather
 from pennyweight.pipeline.preparation import collect
 
 LABELLED, OTHERS = sentences(30), sentences(60)[30:]
@@ -17,9 +18,9 @@ def gathered(make_recipe, tmp_path):
     data = {"source": str(write_csv(tmp_path / "train.csv", LABELLED))}
     data["test"] = str(write_csv(tmp_path / "test.csv", OTHERS[:3]))
 
-    def run(texts, **unlabelled):
+    def run(texts, *, wanted=None, **unlabelled):
         source = str(write_csv(tmp_path / "texts.csv", [(text,) for text in texts], header=("text",)))
-        recipe = make_recipe(data=data, unlabelled={"source": source, **unlabelled})
+        recipe = make_recipe(data=data, filter=wanted or {}, unlabelled={"source": source, **unlabelled})
         collected = collect(recipe)
         return collected, *gather(recipe, collected)
 
@@ -87,3 +88,30 @@ def test_without_such_texts_nothing_changes(make_recipe):
     assert same is collected
     assert found is None
     assert len(np.union1d(collected.unlabelled, collected.views)) == 0
+
+
+def test_what_the_filter_does_not_want_is_left_out_here_too(gathered):
+    texts = ["apple", *(text for text, _ in OTHERS[3:13])]
+    _, collected, found = gathered(texts, strength=0.0, wanted={"shortest": 2})
+    assert (found.texts, found.filtered) == (10, 1)
+    assert collected.texts[30:] == tuple(texts[1:])
+    assert found.line() == "10 texts without labels; left out: 1 filtered out"
+    with pytest.raises(InputError, match=r"filter: no text of unlabelled.source is left \(too short\)"):
+        gathered(texts, wanted={"shortest": 99})
+
+
+def test_groups_stand_beside_their_items(make_recipe, tmp_path):
+    rows = [(text, label, str(number % 3)) for number, (text, label) in enumerate(LABELLED)]
+    source = write_csv(tmp_path / "grouped.csv", rows, header=("text", "label", "place"))
+    texts = write_csv(tmp_path / "texts.csv", [(text,) for text, _ in OTHERS], header=("text",))
+    recipe = make_recipe(
+        data={"source": str(source), "groups": "place"},
+        unlabelled={"source": str(texts), "strength": 0.0},
+        augmentation={"copies": 1, "operations": ["swap"]},
+    )
+    collected, _ = collect_all(recipe, Speaker(enabled=False))
+    assert len(collected.groups) == len(collected.texts)
+    assert set(collected.groups[30:60]) == {""}
+    copies = np.flatnonzero(collected.origin != np.arange(len(collected.texts)))
+    assert len(copies) > 20
+    assert all(collected.groups[copy] == collected.groups[collected.origin[copy]] for copy in copies)

@@ -127,7 +127,7 @@ def test_r_drop_is_fed_half_as_many_tokens(make_recipe):
 def test_weights_for_another_number_of_classes_are_refused_before_anything_is_loaded(
     make_recipe, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("pennyweight.pipeline.run.collect", pytest.fail)
+    monkeypatch.setattr("pennyweight.pipeline.run.collect_all", pytest.fail)
     with pytest.raises(InputError, match=r"objective\.class_weights names 2 numbers and there are 3 classes"):
         train_quietly(make_recipe(objective={"class_weights": [1, 2]}), tmp_path / "out")
     assert not (tmp_path / "out").exists()
@@ -139,3 +139,10 @@ def test_a_class_of_one_item_can_be_balanced(short, tmp_path):
     changes = {"data": {"source": str(source), "validation": 0}, "objective": {"class_weights": "balanced"}}
     losses = losses_of(train_quietly(short(**changes), tmp_path / "out").folder)
     assert np.isfinite(losses).all()
+
+
+@pytest.mark.parametrize(
+    "changes", [{"training": {"lora_plus": 8}}, {"backbone": {"dropout": True}}, {"training": {"sampler": "balanced"}}]
+)
+def test_what_else_alters_training_does_so(changes, short, plain, tmp_path):
+    assert weights_of(train_quietly(short(**changes), tmp_path / "out").folder) != weights_of(plain)

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from safetensors.torch import load_file
 from tiny import sentences, table_of, write_csv
 
 from pennyweight.evaluation.toml_text import as_toml
+from pennyweight.pipeline.processes import PATIENCE, agreed, start_process
 from pennyweight.recipe_files import build_recipe
 
 
@@ -81,3 +83,25 @@ def test_two_processes_are_one(targets, windows, tiny_roberta, small_csv, tmp_pa
         assert other["loss"] == pytest.approx(mine["loss"], abs=1e-4)
         if mine["event"] == "step":
             assert other["gradient_norm"] == pytest.approx(mine["gradient_norm"], rel=1e-3)
+
+
+def test_a_process_waits_for_days_for_another():
+    """Which may be judging or asking teachers alone; by itself PyTorch gives up after ten minutes or thirty."""
+    handler = start_process(cpu=True).init_handler
+    assert handler.timeout == PATIENCE >= timedelta(days=1)
+
+
+class Answers:
+    """An accelerator of three processes, of which this one and another say the same."""
+
+    num_processes, device = 3, "cpu"
+
+    def reduce(self, tensor, reduction):
+        assert reduction == "sum"
+        return 2 * tensor
+
+
+def test_answers_are_counted():
+    assert agreed(Answers(), True) == 2
+    assert agreed(Answers(), False) == 0
+    assert agreed(start_process(cpu=True), True) == 1

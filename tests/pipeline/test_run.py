@@ -187,7 +187,7 @@ def test_over_budget_is_refused_before_anything_is_loaded(make_recipe, tmp_path,
     def loading(*_arguments, **_options):
         raise AssertionError("data or weights were loaded")
 
-    for name in ("collect", "set_up"):
+    for name in ("collect_all", "set_up"):
         monkeypatch.setattr(run_module, name, loading)
     with pytest.raises(BudgetError, match="over budget"):
         train_quietly(make_recipe(budget={"parameters": 100}), tmp_path / "out")

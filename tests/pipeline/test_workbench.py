@@ -4,8 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from conftest import train_quietly
 
-from pennyweight.errors import InputError
+from pennyweight.errors import InputError, Interrupted
 from pennyweight.model import device
 from pennyweight.pipeline.workbench import machine_for
 
@@ -28,3 +29,20 @@ def test_texts_are_packed_only_where_they_may_be(family, dropout, make_recipe, m
 def test_what_the_recipe_says_is_obeyed(make_recipe):
     recipe = make_recipe(backbone={"precision": "bf16", "attention": "eager"})
     assert machine_for(recipe, SimpleNamespace(model_type="bert"), CPU).line() == "cpu, bf16, eager attention"
+
+
+@pytest.mark.parametrize(("padding", "length"), [("fixed", 48), ("dynamic", None)])
+def test_batches_are_padded_as_the_recipe_says(padding, length, make_recipe, monkeypatch, tmp_path):
+    seen = []
+
+    def stop(bench, *_arguments, **_options):
+        seen.append(bench.feeder())
+        raise Interrupted("seen enough")
+
+    monkeypatch.setattr("pennyweight.pipeline.run.train_network", stop)
+    with pytest.raises(Interrupted):
+        train_quietly(make_recipe(text={"padding": padding, "max_length": 48}), tmp_path / "out")
+    (feeder,) = seen
+    widths = {batch.inputs["attention_mask"].shape[1] for _, content in feeder.steps() for batch in content.batches}
+    assert (widths == {48}) is (padding == "fixed")
+    assert feeder.length == length

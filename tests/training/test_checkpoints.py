@@ -6,6 +6,8 @@ from typing import get_args
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from pennyweight.errors import RunError
@@ -141,3 +143,30 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path):
     other = {f"other.{key}": value for key, value in network.named_parameters()}
     with pytest.raises(RunError, match="belongs to another run"):
         load_checkpoint(tmp_path / "c", parameters=other, optimizers=optimizers)
+
+
+def test_what_was_remembered_goes_by_name(tmp_path):
+    """So that optimizers that group parameters otherwise find what is theirs."""
+    network, optimizers = prepared("adamw")
+    steps(network, optimizers, 3)
+    save(tmp_path / "c", network, optimizers)
+    parameters = dict(network.named_parameters())
+    turned = torch.optim.AdamW(list(reversed(parameters.values())))
+    load_checkpoint(tmp_path / "c", parameters=parameters, optimizers=[turned])
+    for parameter in parameters.values():
+        (state,) = (one.state[parameter] for one in optimizers)
+        assert torch.equal(turned.state[parameter]["exp_avg"], state["exp_avg"])
+
+
+def test_a_checkpoint_that_numbers_them_is_of_another_version(tmp_path):
+    network, optimizers = prepared("adamw")
+    steps(network, optimizers, 1)
+    save(tmp_path / "c", network, optimizers)
+    with safe_open(tmp_path / "c", framework="pt") as file:
+        header = file.metadata()
+    tensors = load_file(tmp_path / "c")
+    numbered = {name.replace("optimizer.0.weight", "optimizer.0.0"): tensor for name, tensor in tensors.items()}
+    assert numbered.keys() != tensors.keys()
+    save_file(numbered, tmp_path / "c", metadata=header)
+    with pytest.raises(RunError, match="of another version"):
+        load_checkpoint(tmp_path / "c", parameters=dict(network.named_parameters()), optimizers=optimizers)

@@ -182,3 +182,14 @@ def test_it_also_runs_where_no_signal_can_be_heard(tmp_path):
     thread.start()
     thread.join()
     assert torch.equal(weights(main), weights(other))
+
+
+def test_a_plateau_is_told_by_the_validations_that_count(tmp_path):
+    rates = {}
+    for skipped in (0, 1):
+        seen = rates.setdefault(skipped, [])
+        selection = Selection("accuracy", skipped=skipped)
+        run = fit(tmp_path / str(skipped), scores=[0.9, 0.5, 0.6], schedule="plateau", selection=selection)
+        run.run(lambda event, _progress, seen=seen: isinstance(event, dict) or seen.append(event.learning_rate))
+    assert rates[1] == [rates[1][0]] * len(rates[1])
+    assert rates[0][-1] == rates[0][0] / 2

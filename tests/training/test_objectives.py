@@ -107,3 +107,15 @@ def test_of_several_labels_the_divergence_is_of_yes_and_no():
     as_classes = [torch.stack([logits, torch.zeros_like(logits)], dim=-1).reshape(-1, 2) for logits in (one, other)]
     expected = symmetric_divergence(*as_classes).reshape(5, 3).mean(dim=1)
     torch.testing.assert_close(symmetric_binary_divergence(one, other), expected)
+
+
+def test_r_drop_weighs_both_of_its_terms_by_an_item_s_own_weight():
+    torch.manual_seed(0)
+    plain = batch_of()
+    weighed = Batch(plain.inputs, LABELS, extras={"weight": torch.tensor([1.0, 0.5, 0.1, 0.0, 2.0])})
+    losses = []
+    for batch in (plain, weighed):
+        torch.manual_seed(1)
+        losses.append(r_drop(lambda logits, _batch: torch.zeros(len(logits)), weight=2.0)(Given(0.5), batch))
+    assert (losses[0] > 0).all()
+    torch.testing.assert_close(losses[1], losses[0] * weighed.extras["weight"])

@@ -143,3 +143,18 @@ def test_lora_plus_of_one_is_as_without():
         for more in ({}, {"lora_plus": 1.0})
     ]
     assert groups == [[3, 1], [3, 1]]
+
+
+@pytest.mark.parametrize("name", ["layer.query.ia3_l.default", "layer.query.lora_E.default"])
+def test_what_peft_keeps_as_a_matrix_of_one_row_is_a_vector(name):
+    """IA³'s factors are 1 to begin with: decay would draw them, and the matrix that they scale, towards 0."""
+    vector, matrix = nn.Parameter(torch.ones(8, 1)), nn.Parameter(torch.ones(8, 1))
+    options = {"learning_rate": 0.1, "betas": (0.9, 0.9), "epsilon": 1e-8, "weight_decay": 0.1}
+    vector.grad, matrix.grad = torch.zeros(8, 1), torch.zeros(8, 1)
+    (optimizer,) = make_optimizers("adamw", {name: vector, "layer.query.lora_A.default.weight": matrix}, **options)
+    optimizer.step()
+    assert torch.equal(vector, torch.ones(8, 1))
+    assert (matrix < 1).all()
+    muon, adamw = make_optimizers("muon", {name: vector, "layer.query.lora_A.default.weight": matrix}, **options)
+    assert [id(one) for group in muon.param_groups for one in group["params"]] == [id(matrix)]
+    assert [id(one) for group in adamw.param_groups for one in group["params"]] == [id(vector)]

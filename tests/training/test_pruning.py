@@ -52,6 +52,7 @@ def walk(network, optimizers, folder, steps):
         objective(network, batch_of(folder, step)).mean().backward()
         for optimizer in optimizers:
             optimizer.step()
+        for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         kept.append(sum(int((p != 0).sum()) for n, p in network.trainable().items() if "lora_E" in n))
     return kept

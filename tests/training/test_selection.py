@@ -44,3 +44,14 @@ def test_a_new_best_is_better_than_all_before():
 def test_stopping_after_patience_validations_without_a_new_best(patience, values, stop):
     assert Selection("accuracy", patience).should_stop(values) is stop
     assert Selection("loss", patience).should_stop([-value for value in values]) is stop
+
+
+def test_skipped_validations_are_never_the_best_and_wear_no_patience_out():
+    late = Selection("accuracy", patience=1, skipped=2)
+    assert late.best([0.9, 0.8]) is None
+    assert not late.is_new_best([0.9, 0.8])
+    assert not late.should_stop([0.9, 0.8])
+    assert late.best([0.9, 0.8, 0.5, 0.6]) == 3
+    assert late.is_new_best([0.9, 0.8, 0.5])
+    assert not late.should_stop([0.9, 0.8, 0.5, 0.6])
+    assert late.should_stop([0.9, 0.8, 0.6, 0.5])

@@ -58,6 +58,41 @@ def test_windows_are_one_text():
     assert (own[0].toarray() > 0).sum() == 2  # 5 and 7; 6 is in two rows of one text
 
 
+def test_windows_do_not_count_what_they_repeat():
+    """Two windows that overlap by two tokens, with special tokens 0 and 1 around each, are the text in one piece."""
+    whole = [[0, 5, 6, 7, 8, 9, 5, 1], [0, 5, 6, 1], [0, 7, 8, 1], [0, 9, 5, 1], [0, 3, 1], [0, 4, 1]]
+    cut = [[0, 5, 6, 7, 8, 1], [0, 7, 8, 9, 5, 1], *whole[1:]]
+    own = word_vectors(table_of(cut, windows=[2, 1, 1, 1, 1, 1]), special=(0, 1), overlap=2)
+    np.testing.assert_allclose(own.toarray(), word_vectors(table_of(whole), special=(0, 1)).toarray())
+    counted_twice = word_vectors(table_of(cut, windows=[2, 1, 1, 1, 1, 1]), special=(0, 1))
+    assert abs(counted_twice - own).max() > 0.01
+
+
+def test_what_a_window_repeats_may_be_unknown():
+    """An unknown token counts where tokens are counted off, though it is no word."""
+    cut = [[0, 5, 6, 2, 1], [0, 6, 2, 9, 1], [0, 5, 6, 1], [0, 9, 1], [0, 3, 1], [0, 4, 1]]
+    own = word_vectors(table_of(cut, windows=[2, 1, 1, 1, 1]), special=(0, 1), unknown=2, overlap=2)
+    assert (own.toarray()[0] > 0).sum() == 4  # 5, 6, 9 and "5 6"
+    whole = [[0, 5, 6, 2, 9, 1], *cut[2:]]
+    np.testing.assert_allclose(own.toarray(), word_vectors(table_of(whole), special=(0, 1), unknown=2).toarray())
+
+
+def test_special_and_unknown_tokens_are_no_words():
+    """Else texts of nothing but unknown characters would be the same, and `[CLS]` would make a pair of a first word."""
+    rows = [[0, 5, 2, 6, 1], [0, 5, 2, 6, 1], [0, 2, 2, 1], [0, 2, 2, 1], [0, 7, 1], [0, 8, 1]]
+    own = word_vectors(table_of(rows), special=(0, 1), unknown=2)
+    assert own.shape[1] == 2  # 5 and 6: no pair spans what stood between them
+    assert own.sum(axis=1)[2:].tolist() == [0, 0, 0, 0]
+
+
+def test_pairs_of_the_largest_token_are_told_apart():
+    """A pair is one number: 0 and the largest token are not the pair of 1 and 0."""
+    rows = [[0, 9], [0, 9], [1, 0], [1, 0], [3], [4], [5], [6]]
+    own = word_vectors(table_of(rows)).toarray()
+    assert own.shape[1] == 5  # 0, 1, 9 and two pairs
+    assert own[0] @ own[2] == pytest.approx(own[0][0] * own[2][0])
+
+
 def test_common_terms_are_left_out_of_large_collections():
     rows = [[5, 100 + number % 20] for number in range(1000)]
     rows[:30] = [[6, 100 + number % 20] for number in range(30)]

@@ -8,9 +8,11 @@ from pennyweight.budget.plan import PlannedMatrix
 from pennyweight.budget.selectors import Matrix
 
 STATE_BYTES = {"adamw": 8, "adamw-8bit": 2 + 8 / 256, "sgd": 4, "rmsprop": 8, "muon": 4}
-"""Bytes of state for each trained parameter; of Muon, for the matrices, which are nearly all."""
+"""Bytes of state for each trained parameter; of Muon, which leaves vectors to AdamW, for those of matrices."""
 LEAST_IN_8_BITS = 4096
 """Elements that a tensor has at least whose moments ``adamw-8bit`` keeps in 8 bits, with a scale for each 256."""
+_AVERAGES = 8
+"""Bytes of AdaLoRA's two averages of an element."""
 _INNER = 256
 """Scales of NF4's blocks that share a scale of their own."""
 
@@ -41,18 +43,31 @@ def backbone_bytes(total: int, matrices: Iterable[Matrix]) -> dict[str, int]:
     return {"fp32": 4 * total, "bf16": 2 * total, "nf4": four_bits}
 
 
-def state_bytes(optimizer: str, planned: Iterable[PlannedMatrix], *, head: int) -> int:
+def state_bytes(
+    optimizer: str, planned: Iterable[PlannedMatrix], *, others: Iterable[int] = (), undecided: int = 0
+) -> int:
     """Bytes that an optimizer remembers of the trained parameters.
 
     Args:
         optimizer: its name in the recipe.
-        planned: adapted matrices.
-        head: parameters of the head, which is counted as one tensor.
+        planned: adapted matrices; of AdaLoRA's, with the two averages of each element that its pruning goes by.
+        others: parameters of what else is trained, each counted as one matrix: the head, a prompt.
+        undecided: most parameters of pairs whose ranks are not found yet; counted with the most that they may take.
     """
-    tensors = [head]
+    tensors = list(others)
+    vectors = []
+    averages = 0
     for matrix in planned:
         factors = [matrix.rank * matrix.fan_in, matrix.rank * matrix.fan_out] if matrix.kind != "ia3" else []
-        tensors += [*factors, matrix.parameters - sum(factors)]
-    if optimizer != "adamw-8bit":
-        return sum(tensors) * int(STATE_BYTES[optimizer])
-    return sum(int(size * (STATE_BYTES[optimizer] if size >= LEAST_IN_8_BITS else 8)) for size in tensors)
+        tensors += factors
+        vectors.append(matrix.parameters - sum(factors))
+        averages += _AVERAGES * matrix.parameters * (matrix.kind == "adalora")
+    each = STATE_BYTES[optimizer]
+    if optimizer == "adamw-8bit":
+        moments = sum(int(size * (each if size >= LEAST_IN_8_BITS else 8)) for size in (*tensors, *vectors))
+        return moments + 8 * undecided + averages
+    return int(each * (sum(tensors) + undecided) + STATE_BYTES[_of_vectors(optimizer)] * sum(vectors)) + averages
+
+
+def _of_vectors(optimizer: str) -> str:
+    return "adamw" if optimizer == "muon" else optimizer

@@ -22,6 +22,9 @@ def adopt(  # noqa: PLR0913, PLR0917 - one for each flag
     max_length: Annotated[int, typer.Option("--max-length", min=4, max=8192, help="Most tokens of a text.")] = 512,
     text: TextColumns = None,
     label: LabelColumn = None,
+    add_prefix_space: Annotated[
+        bool, typer.Option("--add-prefix-space", help="It was trained with that setting of RoBERTa's tokenizer.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what is in it and write nothing; needs no weights of the backbone.")
     ] = False,
@@ -51,6 +54,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - one for each flag
             max_length=max_length,
             columns=listed(text) or ("text",),
             label_column=label or "label",
+            add_prefix_space=add_prefix_space,
         )
     if as_json:
         print_json({**described.as_dict(), "folder": None if dry_run else str(out)})

@@ -28,7 +28,7 @@ def allot(
 
     load_libraries()
     from pennyweight.evaluation.toml_text import as_toml
-    from pennyweight.pipeline.stages.allotting import allot_recipe
+    from pennyweight.pipeline.allotment import allot_recipe
 
     plan = allot_recipe(chosen)
     ranks = {matrix.name: matrix.rank for matrix in plan.matrices if matrix.rank}

@@ -79,18 +79,20 @@ def merge(  # noqa: PLR0913, PLR0917 - one for each flag
         read_manifest(folder)
     sources = _one_for_each(data, count=len(classifiers))
     load_libraries()
-    from pennyweight.pipeline.combining.merged import compare_merged
+    from pennyweight.pipeline.combining.merged import compare_merged, notes_on_reading
     from pennyweight.pipeline.combining.merging import blend_of, merge_classifiers
 
     blend = blend_of(method, weights=_numbers(weights), density=density, rank=rank, seed=seed)
     written = merge_classifiers(classifiers, out, blend, backbone=backbone)
+    notes = notes_on_reading(classifiers, written)
     rows = compare_merged(classifiers, written, sources, backbone=backbone) if sources else []
     if as_json:
-        print_json({"folders": [str(one) for one in written], "judged": [row.as_dict() for row in rows]})
+        judged = [row.as_dict() for row in rows]
+        print_json({"folders": [str(one) for one in written], "judged": judged, "notes": notes})
     else:
         from pennyweight.tables.combining import merge_summary
 
-        merge_summary(written, rows)
+        merge_summary(written, rows, notes)
 
 
 def _numbers(text: str | None) -> tuple[float, ...] | None:

@@ -166,10 +166,13 @@ def find_leaks(train_texts: Iterable[str], evaluation_texts: Iterable[str]) -> N
 
 def first_occurrences(texts: Iterable[str]) -> NDArray[np.int64]:
     """Indices of the texts that no earlier one equals, compared as `find_leaks` does, ascending."""
+    return np.unique(first_equals(texts))
+
+
+def first_equals(texts: Iterable[str]) -> NDArray[np.int64]:
+    """Of each text the index of the first that it equals, compared as `find_leaks` does, [texts]."""
     first: dict[bytes, int] = {}
-    for index, text in enumerate(texts):
-        first.setdefault(_key(text), index)
-    return np.fromiter(first.values(), dtype=np.int64)
+    return np.fromiter((first.setdefault(_key(text), index) for index, text in enumerate(texts)), dtype=np.int64)
 
 
 def split_validation(

@@ -126,7 +126,6 @@ class StreamingLabelMetrics:
         micro, macro, per_label = self._f1()
         average = [_average_precision(table) for table in self._ranks]
         occurring = [one for one in average if one is not None]
-        thresholds = self._decision.thresholds or (0.5,) * len(self._names)
         f1, ranking, coverage, before, after = (self._sums / self._items).tolist()
         pairs = self._items * len(self._names)
         return LabelMetrics(
@@ -150,21 +149,32 @@ class StreamingLabelMetrics:
             ece=expected_calibration_error(self._histograms[1]),
             ece_uncalibrated=expected_calibration_error(self._histograms[0]),
             temperature=self._decision.temperature,
-            per_class=tuple(
-                OneLabel(
-                    label=name,
-                    support=int(true[i]),
-                    predicted=int(predicted[i]),
-                    threshold=thresholds[i],
-                    precision=float(precision[i]),
-                    recall=float(recall[i]),
-                    f1=per_label[i],
-                    average_precision=average[i],
-                )
-                for i, name in enumerate(self._names)
-            ),
+            per_class=self._per_label(precision, recall, per_label, average),
             reliability=reliability(self._histograms[1]),
             reliability_uncalibrated=reliability(self._histograms[0]),
+        )
+
+    def _per_label(
+        self,
+        precision: NDArray[np.float64],
+        recall: NDArray[np.float64],
+        f1: Sequence[Interval],
+        average: Sequence[float | None],
+    ) -> tuple[OneLabel, ...]:
+        _, true, predicted = self._counts
+        thresholds = self._decision.thresholds or (0.5,) * len(self._names)
+        return tuple(
+            OneLabel(
+                label=name,
+                support=int(true[i]),
+                predicted=int(predicted[i]),
+                threshold=thresholds[i],
+                precision=float(precision[i]),
+                recall=float(recall[i]),
+                f1=f1[i],
+                average_precision=average[i],
+            )
+            for i, name in enumerate(self._names)
         )
 
     def _f1(self) -> tuple[Interval, Interval, tuple[Interval, ...]]:

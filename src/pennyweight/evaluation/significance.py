@@ -158,8 +158,13 @@ class OverSeeds:
     """Bounds of the 95 % t-interval of the mean over seeds; the items are taken as given."""
 
 
-def over_seeds(values: Sequence[float]) -> OverSeeds:
+def over_seeds(values: Sequence[float], *, least: float = -math.inf, most: float = math.inf) -> OverSeeds:
     """Mean of a metric over seeds with Student's t-interval (Student, "The probable error of a mean", 1908).
+
+    Args:
+        values: one for each seed.
+        least: what the metric cannot fall below; the interval ends there.
+        most: what it cannot exceed.
 
     Raises:
         ValueError: fewer than two values, of whose spread nothing can be said.
@@ -170,4 +175,4 @@ def over_seeds(values: Sequence[float]) -> OverSeeds:
     deviation = float(numbers.std(ddof=1))
     half = float(stats.t.ppf(0.975, len(values) - 1)) * deviation / math.sqrt(len(values))
     mean = float(numbers.mean())
-    return OverSeeds(tuple(numbers.tolist()), mean, deviation, mean - half, mean + half)
+    return OverSeeds(tuple(numbers.tolist()), mean, deviation, max(mean - half, least), min(mean + half, most))

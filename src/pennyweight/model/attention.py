@@ -19,6 +19,15 @@ LONGEST_PLAIN = 96
 """Most keys for which plain products are faster than the fused kernel where there is no backward pass to come."""
 
 
+def has_fused_attention(model_type: str) -> bool:
+    """Whether Transformers computes the attention of an architecture that it knows by PyTorch's fused kernel."""
+    from transformers import CONFIG_MAPPING, MODEL_MAPPING
+
+    model: Any = MODEL_MAPPING[CONFIG_MAPPING[model_type]]
+    one = model[0] if isinstance(model, tuple) else model
+    return bool(one._supports_sdpa)
+
+
 class PlainAttention(torch.autograd.Function):
     """softmax(scale · Q Kᵀ + mask) V by plain matrix products, [batch, heads, length, width] in and out.
 

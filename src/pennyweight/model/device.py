@@ -37,35 +37,45 @@ def choose_machine(
     attention: Literal["auto"] | AttentionKind,
     device: torch.device | None = None,
     packable: bool,
+    fusable: bool = True,
 ) -> Machine:
     """Pick device, dtype and attention for this machine; a word other than ``auto`` is obeyed.
 
     On CPUs the fused attention kernel is the slower one in bf16, so plain matmul and softmax are taken there; CUDA has
-    a kernel for packed texts in bf16, where PyTorch is new enough.
+    a kernel for packed texts in bf16, where PyTorch is new enough. Architectures that Transformers has no fused
+    attention for compute it in their own way.
 
     Args:
         precision: number format; ``nf4``: frozen matrices in 4 bits, computed as ``auto``.
         attention: how attention is computed.
         device: where; none: the accelerator where there is one.
         packable: whether texts may be packed: the architecture is known layer by layer, and attention drops nothing.
+        fusable: whether the architecture may compute attention otherwise than in its own way.
 
     Raises:
-        InputError: packed attention is asked for where texts may not be packed, or where PyTorch lacks its kernel.
+        InputError: packed attention is asked for where texts may not be packed, or where PyTorch lacks its kernel;
+            plain or fused attention where Transformers has no choice.
     """
     device = device or best_device()
     if precision in ("auto", "nf4"):
         dtype = torch.bfloat16 if fast_bf16(device) else torch.float32
     else:
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    if attention == "auto":
+    if attention == "auto" and not fusable:
+        chosen: AttentionKind = "eager"
+    elif attention == "auto":
         fast: dict[str, Literal["plain", "packed"]] = {"cpu": "plain", "cuda": "packed"}
-        chosen: AttentionKind = fast.get(device.type, "sdpa") if dtype is torch.bfloat16 else "sdpa"
+        chosen = fast.get(device.type, "sdpa") if dtype is torch.bfloat16 else "sdpa"
         if chosen == "packed" and not (packable and has_packed_kernel() and fast_bf16(device)):
             chosen = "sdpa"
     else:
         chosen = attention
         if chosen == "packed":
             _require_packing(device, dtype, packable=packable)
+        if chosen in ("plain", "sdpa") and not fusable:
+            raise InputError(
+                f"backbone.attention = {chosen}: this architecture computes attention in a way of its own; say auto"
+            )
     return Machine(device=device, dtype=dtype, attention=chosen, four_bits=precision == "nf4")
 
 

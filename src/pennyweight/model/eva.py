@@ -48,7 +48,7 @@ def begin_with_inputs(network: Network, batches: Iterable[Mapping[str, Tensor]])
         batches: arguments of the network, padding on the right.
 
     Returns:
-        Names of the matrices that have seen fewer inputs than they have ranks; their A is left as it was.
+        Names of the matrices that have seen fewer inputs than twice their ranks; their A is left as it was.
     """
     layers = fast_layers(network.encoder)
     gathered = {path: _Inputs(*layer.lora_A["default"].weight.shape) for path, layer in layers.items()}

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from torch import Tensor
 
 from pennyweight.data.batches import FORWARD_TOKENS, TokenTable, collate, epoch_batches, split_by_tokens
+from pennyweight.errors import InputError
 from pennyweight.model.eva import begin_with_inputs
 from pennyweight.model.network import Network
 from pennyweight.recipe import Recipe
@@ -17,14 +18,16 @@ _BATCHES = 8  # a thousand tokens each or more: directions change little beyond
 def begin_adapters(recipe: Recipe, network: Network, table: TokenTable, *, pad_id: int) -> None:
     """Put the recipe's first factors in, where they are made from texts; otherwise they are in already.
 
-    They follow from recipe, texts and seed alone, so that a resumed run makes the same. A matrix that sees fewer inputs
-    than it has ranks begins as by default.
+    They follow from recipe, texts and seed alone, so that a resumed run makes the same.
 
     Args:
         recipe: says how factors begin.
         network: freshly built.
         table: tokens of the training texts.
         pad_id: token number that fills the gaps.
+
+    Raises:
+        InputError: a matrix sees too few vectors for so many ranks.
     """
     if recipe.adapters.init != "eva":
         return
@@ -38,4 +41,9 @@ def begin_adapters(recipe: Recipe, network: Network, table: TokenTable, *, pad_i
                 inputs = collate(table, part, pad_id=pad_id)
                 yield {name: tensor.to(network.machine.device) for name, tensor in inputs.items()}
 
-    begin_with_inputs(network, batches())
+    left = begin_with_inputs(network, batches())
+    if left:
+        raise InputError(
+            f"adapters.init = 'eva' wants a matrix to see twice as many vectors as it has ranks, and {left[0]} sees "
+            f"fewer: lower the rank, or leave adapters.init at 'default'"
+        )

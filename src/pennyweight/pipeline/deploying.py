@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pennyweight.classifier import Classifier, synonyms_for
+from pennyweight.classifier import Classifier
 from pennyweight.manifest import Manifest
 from pennyweight.model.network import Network
 from pennyweight.pipeline.workbench import Workbench
@@ -19,7 +19,7 @@ def deploy(bench: Workbench, manifest: Manifest, network: Network) -> Classifier
         manifest: its temperature and thresholds fitted to texts judged by themselves.
         network: the network as it predicts.
     """
-    classifier = Classifier(manifest, network, bench.tokenizer, synonyms=synonyms_for(manifest, bench.files))
+    classifier = Classifier(manifest, network, bench.tokenizer, files=bench.files)
     collected = bench.collected
     if classifier.copies and len(collected.validation):
         fitted = bench.fitted(classifier.logits([collected.texts[item] for item in collected.validation]))

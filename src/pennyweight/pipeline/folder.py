@@ -21,8 +21,10 @@ TRAINING = "training"
 RUN = "run.json"
 LOCK = "lock"
 RANKS = "ranks.json"
-SURVEYED = ("mixture.safetensors", "neighbours-*.safetensors")
-SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", *SURVEYED)
+MIXTURE = "mixture.safetensors"
+NEIGHBOURS = "neighbours-{}.safetensors"
+"""By the sense in which texts are neighbours."""
+SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", MIXTURE, "neighbours*.safetensors")
 """Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers, where
 texts lie."""
 KILLED = ".*"
@@ -72,7 +74,7 @@ def hold_folder(out: Path) -> Iterator[None]:
         _remove_if_empty(path.parent)
 
 
-def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bool) -> None:
+def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bool) -> bool:
     """Begin a run in ``out``, or go on with the one there, if it is of the same recipe and inputs.
 
     Args:
@@ -80,6 +82,9 @@ def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bo
         recipe: what is to be trained.
         inputs: what else the result depends on, by a name for the user, each as a digest or a word.
         resume: whether going on is wanted.
+
+    Returns:
+        Whether a run begins; else the one there is gone on with.
 
     Raises:
         InputError: the run to be resumed was begun with another recipe, whose first differing key is named, or with
@@ -102,8 +107,9 @@ def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bo
                 f"--resume: the {changed[0]} has changed since the run in {out} was begun; "
                 f"restore it, or train anew into another folder"
             )
-        return
+        return False
     write_json(path, {"recipe": recipe.model_dump(mode="json"), "inputs": dict(inputs)})
+    return True
 
 
 def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> None:
@@ -122,6 +128,18 @@ def close_run(out: Path) -> None:
         for path in (out / TRAINING).glob(pattern):
             path.unlink()
     _remove_if_empty(out / TRAINING)
+
+
+def forget_unworked(out: Path) -> None:
+    """Let the folder take another run, where the one that began in it was refused before it had done any work."""
+    training = out / TRAINING
+    files = [path for path in training.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    if any(path.name not in (RUN, RANKS, LOCK) for path in files):
+        return
+    for path in training.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+    close_run(out)
 
 
 def remove_stages(folder: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.numpy import load, save
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.files import write_bytes
-from pennyweight.pipeline.prefixing import agreed
+from pennyweight.pipeline.processes import agreed
 from pennyweight.signals import stop_requests
 
 Arrays = Mapping[str, np.ndarray]
@@ -43,16 +43,19 @@ def in_parts(
     return np.concatenate(parts)
 
 
-def kept(path: Path, compute: Callable[[Callable[[], None]], Arrays], *, accelerator: Any, what: str) -> Arrays:
+def kept(
+    path: Path, compute: Callable[[Callable[[], None]], Arrays], *, accelerator: Any, what: str, shared: bool = False
+) -> Arrays:
     """Read arrays from a run's folder, computing and writing them first where they are not there yet.
 
-    Of several processes the first computes, and all read what it wrote.
+    Of several processes the first writes them, and all read what it wrote.
 
     Args:
         path: the file.
         compute: makes the arrays; calls what it is given from time to time, which stops it if that was asked for.
         accelerator: an ``accelerate.Accelerator``.
         what: what the work is called, for the message when it is stopped.
+        shared: the processes compute together, each calling ``compute``; else the first alone does.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came.
@@ -61,12 +64,16 @@ def kept(path: Path, compute: Callable[[Callable[[], None]], Arrays], *, acceler
     with stop_requests() as requested:
 
         def go_on() -> None:
-            if requested:
+            # Who computes together stops together: a process that left alone would be waited for.
+            if agreed(accelerator, bool(requested)) if shared else requested:
                 raise Interrupted(what)
 
-        if accelerator.is_main_process and not path.exists():
+        first = accelerator.is_main_process
+        if (first or shared) and not path.exists():
             with contextlib.suppress(Interrupted):  # the others wait: all stop together, below
-                write_arrays(path, compute(go_on))
+                arrays = compute(go_on)
+                if first:
+                    write_arrays(path, arrays)
         accelerator.wait_for_everyone()
         if agreed(accelerator, bool(requested)):
             raise Interrupted(f"stopped while {what}; the same command with --resume goes on")

@@ -69,13 +69,14 @@ def plan_architecture(
     scaled = scaled_matrices(_chosen_for_vectors(adapters, architecture))
     spent = head + windows + sum(one.parameters for one in scaled) + (prompt.parameters if prompt else 0)
     pairs, largest, undecided = _pairs(adapters, architecture, budget=budget, spent=spent, ranks=ranks)
+    planned = (*pairs, *scaled)
     return Plan(
         backbone=recipe.backbone.name,
         budget=budget,
         head=head,
-        matrices=(*pairs, *scaled),
+        matrices=planned,
         work=work_per_token(
-            (*pairs, *scaled),
+            planned,
             architecture.matrices,
             hidden=architecture.hidden,
             layers=architecture.layers,
@@ -88,7 +89,12 @@ def plan_architecture(
         prompt=prompt,
         undecided=undecided,
         backbone_bytes=backbone_bytes(architecture.total, architecture.matrices),
-        optimizer_bytes=state_bytes(recipe.training.optimizer, (*pairs, *scaled), head=head + windows),
+        optimizer_bytes=state_bytes(
+            recipe.training.optimizer,
+            planned,
+            others=(head, windows, prompt.parameters if prompt else 0),
+            undecided=undecided,
+        ),
     )
 
 

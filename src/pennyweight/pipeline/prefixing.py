@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.prefix import Prefix, open_prefix
+from pennyweight.pipeline.processes import agreed
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.signals import stop_requests
 
@@ -69,12 +69,3 @@ def _open_prefix(bench: Workbench, cache: Cache, speaker: Speaker, progress: Cal
 
 def _say_lost(speaker: Speaker, why: str) -> None:
     speaker.say(f"{why}; for these texts the frozen layers are computed again in every epoch")
-
-
-def agreed(accelerator: Any, answer: bool) -> int:
-    """How many processes answer yes."""
-    import torch
-
-    if accelerator.num_processes == 1:
-        return int(answer)
-    return int(accelerator.reduce(torch.tensor(float(answer), device=accelerator.device), reduction="sum"))

@@ -73,16 +73,30 @@ class Collected:
             InputError: no item of a class would be left.
         """
         training = self.training[~np.isin(self.origin[self.training], dropped.items)]
+        self._require_classes(self.labels[training], dropped.reason)
+        return replace(self, training=training, dropped=(*self.dropped, dropped))
+
+    def relabelled(self, labels: np.ndarray, listed: Dropped) -> Self:
+        """The same with other labels of its items, [items], copies with them; what is altered is listed.
+
+        Raises:
+            InputError: no item of a class would be left.
+        """
+        labels = labels[self.origin]
+        self._require_classes(labels[self.training], listed.reason)
+        return replace(self, labels=labels, dropped=(*self.dropped, listed))
+
+    def _require_classes(self, labels: np.ndarray, reason: str) -> None:
+        """Raises InputError where a class that is trained on now would have no item left."""
         before, after = (
-            class_counts(self.labels[items], classes=len(self.label_names)) for items in (self.training, training)
+            class_counts(one, classes=len(self.label_names)) for one in (self.labels[self.training], labels)
         )
         gone = np.flatnonzero((before > 0) & (after == 0))
         if len(gone):
             raise InputError(
                 f"filter: class {self.label_names[int(gone[0])]} has no item left to train on, the last ones are "
-                f"{dropped.reason}; filter less, or give more items of it"
+                f"{reason}; filter less, or give more items of it"
             )
-        return replace(self, training=training, dropped=(*self.dropped, dropped))
 
     def label_of(self, item: int) -> str:
         """Name of an item's label; of several, of each that applies, with a bar between them."""

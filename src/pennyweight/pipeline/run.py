@@ -18,25 +18,36 @@ from pennyweight.classifier import Classifier, save_classifier
 from pennyweight.console import Speaker
 from pennyweight.data.batches import longest_whole
 from pennyweight.data.inspection import Inspection, inspect
+from pennyweight.errors import InputError
 from pennyweight.evaluation.decisions import Decision
 from pennyweight.evaluation.report import write_report
 from pennyweight.files import write_bytes, write_json
 from pennyweight.manifest import Manifest, read_manifest
-from pennyweight.model.device import Machine, best_device
+from pennyweight.model.device import Machine
 from pennyweight.model.memory import weight_bytes
 from pennyweight.model.network import Network
 from pennyweight.pipeline.deploying import deploy
-from pennyweight.pipeline.folder import RUN, TRAINING, check_folder, close_run, hold_folder, is_finished, open_run
-from pennyweight.pipeline.gathering import gather
+from pennyweight.pipeline.folder import (
+    RUN,
+    TRAINING,
+    check_folder,
+    close_run,
+    forget_unworked,
+    hold_folder,
+    is_finished,
+    open_run,
+)
+from pennyweight.pipeline.gathering import collect_all
 from pennyweight.pipeline.judging.judgement import judge_run, report_contents
 from pennyweight.pipeline.outcome import Outcome, read_outcome
 from pennyweight.pipeline.planning import label_names, plan_architecture
 from pennyweight.pipeline.prefixing import keep_prefix
-from pennyweight.pipeline.preparation import Collected, collect
+from pennyweight.pipeline.preparation import Collected
+from pennyweight.pipeline.processes import start_process
 from pennyweight.pipeline.stages.allotting import Surroundings, decide_ranks, found_ranks, keep_ranks
-from pennyweight.pipeline.stages.augmenting import add_copies, describe_copies
+from pennyweight.pipeline.stages.augmenting import describe_copies
 from pennyweight.pipeline.stages.doubting import doubt_labels
-from pennyweight.pipeline.stages.filtering import filter_items, record_dropped, say_dropped
+from pennyweight.pipeline.stages.filtering import record_dropped, say_dropped
 from pennyweight.pipeline.stages.fitting import train_network
 from pennyweight.pipeline.stages.self_training import self_train
 from pennyweight.pipeline.stages.teachers import Teacher, teachers_of
@@ -63,8 +74,7 @@ class Run:
     def go(self) -> Outcome:
         """All stages in order."""
         cache = default_cache()
-        collected, gathered = gather(self.recipe, filter_items(self.recipe, collect(self.recipe)))
-        collected = add_copies(self.recipe, collected, self.speaker)
+        collected, gathered = collect_all(self.recipe, self.speaker)
         teachers = teachers_of(self.recipe, collected.label_names)
         around = Surroundings(self.architecture, collected, self.accelerator, self.machine, cache, self.speaker)
         self.plan = decide_ranks(self.recipe, self.plan, around, self.out)
@@ -114,7 +124,7 @@ class Run:
     @contextlib.contextmanager
     def _folder_held(self, bench: Workbench, teachers: Sequence[Teacher]) -> Iterator[None]:
         """The run's folder, opened by the first process alone and kept from other runs until the end."""
-        main = self.accelerator.is_main_process
+        main, begins = self.accelerator.is_main_process, False
         with hold_folder(self.out) if main else contextlib.nullcontext():
             if main:
                 inputs = {
@@ -124,12 +134,16 @@ class Run:
                     "machine": self.machine.line(),
                     **{f"teacher {teacher.source}": teacher.digest for teacher in teachers},
                 }
-                open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
+                begins = open_run(self.out, self.recipe, inputs=inputs, resume=self.resume)
                 if self.recipe.adapters.rank == "sensitivity":
                     keep_ranks(self.plan, self.out)
             self.accelerator.wait_for_everyone()
             try:
                 yield
+            except InputError:
+                if begins:
+                    forget_unworked(self.out)
+                raise
             finally:
                 if bench.prefix is not None:
                     bench.prefix.close()
@@ -236,12 +250,7 @@ def train_recipe(
         speaker.say(f"{folder}: already finished, nothing is left to train")
         return read_outcome(folder, recipe, plan)
 
-    from accelerate import Accelerator
-
-    accelerator = Accelerator(
-        cpu=cpu or best_device().type == "cpu",  # unless told so, processes on CPUs would not find each other
-        mixed_precision="no",  # the network mixes precision itself, at prediction too
-    )
+    accelerator = start_process(cpu=cpu)
     speaker.enabled = speaker.enabled and accelerator.is_main_process
     machine = machine_for(recipe, architecture, accelerator.device)
     return Run(recipe, folder, plan, architecture, accelerator, speaker, machine, resume).go()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,8 @@ from pennyweight.recipe import Recipe
 
 _LAST_SEED = 2**31 - 1
 _NO_METRICS = {"examples", "temperature", "skipped"}
+_BEYOND_ONE = {"log_loss", "log_loss_uncalibrated", "coverage"}
+"""Metrics that may be greater than 1."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,10 @@ def _metrics(outcomes: Sequence[Outcome]) -> dict[str, OverSeeds]:
     figures = [_figures(one.judgement.metrics.as_dict()) for one in outcomes if one.judgement is not None]
     if len(figures) < len(outcomes):
         return {}
-    return {name: over_seeds([one[name] for one in figures]) for name in figures[0]}
+    return {
+        name: over_seeds([one[name] for one in figures], least=0, most=math.inf if name in _BEYOND_ONE else 1)
+        for name in figures[0]
+    }
 
 
 def _figures(metrics: Mapping[str, Any]) -> dict[str, float]:

@@ -48,16 +48,17 @@ def course_of(recipe: Recipe, *, items: int) -> Course:
     )
 
 
-def conduct_of(recipe: Recipe) -> Conduct:
-    """How the run is conducted."""
+def conduct_of(recipe: Recipe, course: Course, pruning: Pruning | None = None) -> Conduct:
+    """How the run is conducted; weights from before ``pruning`` has ended are not chosen."""
     training = recipe.training
+    skipped = sum(map(course.validates_after, range(1, pruning.last))) if pruning else 0
     return Conduct(
         schedule=training.schedule,
         warmup=training.warmup,
         cycles=training.cycles,
         plateau_patience=training.plateau_patience,
         gradient_clip=training.gradient_clip,
-        selection=Selection(training.metric, training.patience),
+        selection=Selection(training.metric, training.patience, skipped),
         keep=training.keep,
         checkpoint_steps=training.checkpoint_steps,
     )
@@ -179,6 +180,37 @@ def describe_run(fitted: Fitted, machine: Machine, *, processes: int, weights: i
     }
 
 
+def _backbone_record(recipe: Recipe, files: BackboneFiles, architecture: Architecture) -> BackboneRecord:
+    name, alias = recipe.backbone.name, ALIASES.get(recipe.backbone.name)
+    if is_folder(name):
+        name = str(Path(name).expanduser().resolve())  # the classifier is opened from other folders too
+    return BackboneRecord(
+        name=name,
+        hub_id=alias.hub_id if alias else None,
+        revision=recipe.backbone.revision,
+        weights_sha256=files.digest,
+        tokenizer_sha256=files.tokenizer_digest,
+        model_type=architecture.model_type,
+        hidden_size=architecture.hidden,
+        precision=recipe.backbone.precision,
+        attention=recipe.backbone.attention,
+    )
+
+
+def _text_record(recipe: Recipe) -> TextRecord:
+    return TextRecord(
+        columns=recipe.data.text,
+        label_column=recipe.data.label,
+        first_label=recipe.data.first_label,
+        cleaning=recipe.text.cleaning,
+        max_length=recipe.text.max_length,
+        add_prefix_space=recipe.text.add_prefix_space,
+        language=recipe.text.language,
+        windows=_windows_record(recipe),
+        label_separator=recipe.data.label_separator,
+    )
+
+
 def _windows_record(recipe: Recipe) -> WindowsRecord | None:
     windows = recipe.windows
     if windows.count == 1:
@@ -208,36 +240,13 @@ def draft_manifest(
     environment: dict[str, Any],
 ) -> Manifest:
     """The manifest of a trained classifier, before it is judged and its files are written."""
-    name, alias = recipe.backbone.name, ALIASES.get(recipe.backbone.name)
-    if is_folder(name):
-        name = str(Path(name).expanduser().resolve())  # the classifier is opened from other folders too
     return Manifest(
         labels=labels,
         problem=decision.problem,
-        backbone=BackboneRecord(
-            name=name,
-            hub_id=alias.hub_id if alias else None,
-            revision=recipe.backbone.revision,
-            weights_sha256=files.digest,
-            tokenizer_sha256=files.tokenizer_digest,
-            model_type=architecture.model_type,
-            hidden_size=architecture.hidden,
-            precision=recipe.backbone.precision,
-            attention=recipe.backbone.attention,
-        ),
+        backbone=_backbone_record(recipe, files, architecture),
         adapters=AdapterRecord(kind=recipe.adapters.kind),
         head=HeadRecord(kind=recipe.head.kind, pooling=pooling_of(recipe), rank=recipe.head.rank),
-        text=TextRecord(
-            columns=recipe.data.text,
-            label_column=recipe.data.label,
-            first_label=recipe.data.first_label,
-            cleaning=recipe.text.cleaning,
-            max_length=recipe.text.max_length,
-            add_prefix_space=recipe.text.add_prefix_space,
-            language=recipe.text.language,
-            windows=_windows_record(recipe),
-            label_separator=recipe.data.label_separator,
-        ),
+        text=_text_record(recipe),
         temperature=decision.temperature,
         thresholds=decision.thresholds,
         copies=_copies_record(recipe),

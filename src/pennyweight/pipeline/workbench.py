@@ -18,6 +18,7 @@ from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.decisions import HALF, Decision, tune_thresholds
 from pennyweight.evaluation.judged import validation_scores
 from pennyweight.model.adapters import require_planned_count
+from pennyweight.model.attention import has_fused_attention
 from pennyweight.model.backbone import BackboneFiles, find_backbone, load_tokenizer
 from pennyweight.model.device import Machine, choose_machine
 from pennyweight.model.folding import fold
@@ -73,8 +74,8 @@ class Workbench:
             return ""
         return f", {self.network.frozen_layers} frozen layers from the cache ({self.prefix.bytes / 1e6:,.0f} MB)"
 
-    def fit(self, folder: Path) -> Fit:
-        """The training run, to be conducted in ``folder``."""
+    def fit(self, folder: Path, *, prunes: bool = True) -> Fit:
+        """The training run, to be conducted in ``folder``; unless it ``prunes``, all of AdaLoRA's ranks stay."""
         training, feeder = self.recipe.training, self.feeder()
         optimizers = make_optimizers(
             training.optimizer,
@@ -86,7 +87,7 @@ class Workbench:
             weight_decay=training.weight_decay,
         )
         objective = objective_of(self.recipe, feeder, classes=len(self.collected.label_names))
-        pruning = pruning_of(self.recipe, self.plan, steps=feeder.course.total_steps)
+        pruning = pruning_of(self.recipe, self.plan, steps=feeder.course.total_steps) if prunes else None
         if pruning is not None:
             prune_behind(optimizers, self.network.encoder, pruning)
             objective = orthogonal(objective, self.network.encoder, weight=self.recipe.adapters.orthogonality)
@@ -97,7 +98,7 @@ class Workbench:
             optimizers=[self.accelerator.prepare(optimizer) for optimizer in optimizers],
             objective=objective,
             feeder=feeder,
-            conduct=conduct_of(self.recipe),
+            conduct=conduct_of(self.recipe, feeder.course, pruning),
             accelerator=self.accelerator,
             folder=folder,
             validate=self.validate if len(self.collected.validation) else None,
@@ -233,6 +234,7 @@ def machine_for(recipe: Recipe, architecture: Architecture, device: Any) -> Mach
         attention=recipe.backbone.attention,
         device=device,
         packable=architecture.model_type in FAMILY and not recipe.backbone.dropout,
+        fusable=has_fused_attention(architecture.model_type),
     )
 
 
@@ -246,7 +248,7 @@ def set_up(
     machine: Machine,
     cache: Cache,
 ) -> Workbench:
-    """Load backbone and tokenizer, tokenise, and build the network of a plan; raises as these do."""
+    """Load backbone and tokenizer, tokenise, build the network of a plan; raises as these do and `begin_adapters`."""
     import torch
 
     files = find_backbone(recipe.backbone.name, revision=recipe.backbone.revision)

@@ -129,11 +129,41 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _labels_that_are_learnt(self) -> Self:
+        """Refuse ways to learn from labels where all items are learnt from their teachers alone."""
+        if not self.teachers.sources or self.teachers.mixture < 1:
+            return self
+        hard = self.unlabelled.source is not None and self.unlabelled.labels == "hard"
+        if hard or self.filter.label_noise != "keep" or self.adapters.rank == "sensitivity":
+            return self
+        ways = {
+            "objective.loss": self.objective.loss != "cross-entropy",
+            "objective.class_weights": self.objective.class_weights is not None,
+            "training.label_smoothing": self.training.label_smoothing > 0,
+        }
+        for key, chosen in ways.items():
+            if chosen:
+                raise ValueError(
+                    f"{key} is of the loss against labels, which teachers.mixture = 1 leaves out: lower the mixture, "
+                    f"or leave {key} out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _r_drop_needs_dropout(self) -> Self:
         if self.objective.r_drop and not (self.adapters.dropout or self.head.dropout or self.backbone.dropout):
             raise ValueError(
                 "objective.r_drop compares two dropout passes, and nothing here is dropped: set adapters.dropout "
                 "(0.1, say), head.dropout or backbone.dropout"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _balanced_once(self) -> Self:
+        if self.training.sampler == "balanced" and self.objective.class_weights == "balanced":
+            raise ValueError(
+                "training.sampler = 'balanced' shows all classes equally often; objective.class_weights = 'balanced' "
+                "besides would turn the imbalance round: leave one of them out"
             )
         return self
 

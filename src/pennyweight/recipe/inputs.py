@@ -98,7 +98,7 @@ def most_overlap(max_length: int) -> int:
 
 
 class Filter(Section):
-    """Which training items are passed over; validation and test items never are.
+    """Which training items, and texts without labels, are passed over; validation and test items never are.
 
     Nothing is deleted: rows and reasons stand in the report. Words are what white space separates, after cleaning.
     """

@@ -33,7 +33,8 @@ class Backbone(Section):
     arXiv 2305.14314); takes the extra `4bit`."""
     attention: Attention = "auto"
     """How attention is computed: `plain` matmul and softmax, `packed` texts without padding, PyTorch's fused `sdpa`, or
-    Transformers' own `eager`. `auto`: plain on bf16 CPUs, packed on CUDA in bf16, sdpa elsewhere."""
+    Transformers' own `eager`. `auto`: plain on bf16 CPUs, packed on CUDA in bf16, sdpa elsewhere; eager where the
+    architecture has a way of its own (DeBERTa, MPNet)."""
 
 
 class Budget(Section):

@@ -78,7 +78,8 @@ class Unlabelled(Section):
         "words",
     )
     """What makes texts neighbours: `meaning`, what the untrained network makes of them; `words`, TF-IDF of their tokens
-    and pairs of tokens. Of both each has so many `neighbours`, and half of the say."""
+    and pairs of tokens, without those that more than 3 % of the texts hold (of few texts: more than twenty of them). Of
+    both each has so many `neighbours`, and half of the say."""
     confidence: Probability = 0.0
     """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
     that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""

@@ -42,11 +42,13 @@ def ensemble_summary(done: Combined) -> None:
         )
 
 
-def merge_summary(written: list[Path], rows: list[Judged]) -> None:
+def merge_summary(written: list[Path], rows: list[Judged], notes: list[str]) -> None:
     """What merging wrote, and what each task lost or won by it."""
     console = Console(highlight=False, markup=False)
     for folder in written:
         console.print(f"classifier: {folder}", soft_wrap=True)
+    for note in notes:
+        console.print(note, soft_wrap=True)
     if not rows:
         return
     table = Table()

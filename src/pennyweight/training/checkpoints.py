@@ -49,11 +49,12 @@ def save_checkpoint(
     """Write everything that training needs to go on exactly; raises RunError where it cannot be written."""
     tensors = {f"trained.{name}": parameter.detach() for name, parameter in parameters.items()}
     tensors |= {f"best.{name}": tensor for name, tensor in best.items()}
-    for index, optimizer in enumerate(optimizers):
+    for optimizer in optimizers:
+        names = _names(optimizer, parameters)
         for number, state in optimizer.state_dict()["state"].items():
             for key, value in state.items():
                 if value is not None:
-                    tensors[f"optimizer.{index}.{number}.{key}"] = torch.as_tensor(value)
+                    tensors[f"optimizer.{names[number]}.{key}"] = torch.as_tensor(value)
     header = {"progress": json.dumps(vars(progress))}
     write_bytes(path, save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=header))
 
@@ -78,18 +79,28 @@ def load_checkpoint(
     with torch.no_grad():
         for name, parameter in parameters.items():
             parameter.copy_(trained[name])
-    for index, optimizer in enumerate(optimizers):
-        _restore(optimizer, _part(tensors, f"optimizer.{index}."))
+    remembered = _part(tensors, "optimizer.")
+    if {name.rpartition(".")[0] for name in remembered} - parameters.keys():
+        raise RunError(f"{path}: the checkpoint is of another version; train anew into another folder")
+    for optimizer in optimizers:
+        _restore(optimizer, _names(optimizer, parameters), remembered)
     progress["validations"] = tuple(progress["validations"])
     return Progress(**progress), _part(tensors, "best.")
 
 
-def _restore(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+def _names(optimizer: Optimizer, parameters: Mapping[str, nn.Parameter]) -> list[str]:
+    """The parameters of an optimizer by name, in the order in which it numbers them."""
+    names = {parameter: name for name, parameter in parameters.items()}
+    return [names[parameter] for group in optimizer.param_groups for parameter in group["params"]]
+
+
+def _restore(optimizer: Optimizer, names: Sequence[str], tensors: Mapping[str, Tensor]) -> None:
     content: dict[str, Any] = optimizer.state_dict()
     state: dict[int, dict[str, Tensor]] = {}
     for name, tensor in tensors.items():
-        number, key = name.split(".", 1)
-        state.setdefault(int(number), {})[key] = tensor
+        parameter, _, key = name.rpartition(".")
+        if parameter in names:
+            state.setdefault(names.index(parameter), {})[key] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": content["param_groups"]})
 
 

@@ -11,10 +11,10 @@ from torch.nn import functional
 
 from pennyweight.training.batch import Batch
 from pennyweight.training.losses import ItemLoss
-from pennyweight.training.objectives import BatchLoss
+from pennyweight.training.objectives import WEIGHT, BatchLoss
 
-SOFT_TARGETS, MIXTURE, TEMPERATURE, WEIGHT = "soft_targets", "mixture", "temperature", "weight"
-"""Names in `Batch.extras`, one row or number for each item."""
+SOFT_TARGETS, MIXTURE, TEMPERATURE = "soft_targets", "mixture", "temperature"
+"""Names, beside `WEIGHT`, in `Batch.extras`, one row or number for each item."""
 
 
 SoftLoss = Callable[[Tensor, Tensor, Tensor], Tensor]

@@ -146,7 +146,7 @@ class Fit:
         if conduct.schedule != "plateau":
             return factor
         return factor * plateau_factor(
-            progress.validations,
+            progress.validations[conduct.selection.skipped :],
             higher_is_better=conduct.selection.higher_is_better,
             patience=conduct.plateau_patience,
         )

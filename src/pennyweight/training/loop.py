@@ -72,6 +72,7 @@ def training_steps(
         norm = accelerator.clip_grad_norm_(trained, limit)
         for optimizer in optimizers:
             optimizer.step()
+        for optimizer in optimizers:  # what prunes behind the last of them looks at the gradients of all
             optimizer.zero_grad(set_to_none=True)
         yield StepReport(
             step=step,

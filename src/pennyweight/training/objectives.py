@@ -17,6 +17,9 @@ from pennyweight.training.losses import ItemLoss
 Objective = Callable[[nn.Module, Batch], Tensor]
 """(network, batch) → loss of each item [batch], in nats. It calls the network as often as it needs."""
 
+WEIGHT = "weight"
+"""Name in `Batch.extras` of what an item's loss is multiplied by."""
+
 BatchLoss = Callable[[Tensor, Batch], Tensor]
 """(logits [batch, classes], batch) → loss of each item [batch], in nats."""
 
@@ -46,14 +49,15 @@ def r_drop(loss: BatchLoss, *, weight: float, several: bool = False) -> Objectiv
 
     Args:
         loss: of one pass.
-        weight: of the divergence.
+        weight: of the divergence, which an item of a weight of its own has that much of.
         several: whether texts have several labels, each a question of its own.
     """
     apart = symmetric_binary_divergence if several else symmetric_divergence
 
     def objective(network: nn.Module, batch: Batch) -> Tensor:
         first, second = network(**_twice(batch.inputs)).chunk(2)
-        return (loss(first, batch) + loss(second, batch)) / 2 + weight * apart(first, second)
+        of_item = batch.extras.get(WEIGHT, 1.0)
+        return (loss(first, batch) + loss(second, batch)) / 2 + weight * of_item * apart(first, second)
 
     return objective
 

@@ -13,6 +13,9 @@ from pennyweight.model.four_bits import bitsandbytes_for
 
 OptimizerName = Literal["adamw", "adamw-8bit", "sgd", "rmsprop", "muon"]
 
+_VECTORS = (".ia3_l.", ".lora_E.")
+"""What PEFT keeps as a matrix of one row or column: IA³'s factors, which are 1 to begin with, and AdaLoRA's values."""
+
 
 def make_optimizers(
     name: OptimizerName,
@@ -64,7 +67,8 @@ def _groups(
     split: dict[tuple[bool, float], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         ratio = lora_plus if ".lora_B." in name or ".lora_embedding_B." in name else 1.0
-        split.setdefault((parameter.ndim >= 2, ratio), []).append(parameter)
+        is_matrix = parameter.ndim >= 2 and not any(vector in name for vector in _VECTORS)
+        split.setdefault((is_matrix, ratio), []).append(parameter)
     # Those at the plain rate come first: theirs is the one that is logged.
     ordered = sorted(split.items(), key=lambda entry: entry[0][1] != 1.0)
     matrices, others = (

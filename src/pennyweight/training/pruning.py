@@ -44,7 +44,7 @@ def prune_behind(optimizers: Sequence[Optimizer], encoder: Any, pruning: Pruning
     """Let PEFT prune ranks whenever the optimizer has stepped, while gradients are still there.
 
     Args:
-        optimizers: those of the run, one of which holds all factors.
+        optimizers: those of the run, in the order in which they step; each factor is in one of them.
         encoder: PEFT's model with AdaLoRA's layers.
         pruning: how ranks fall over the steps of the run.
     """
@@ -52,37 +52,39 @@ def prune_behind(optimizers: Sequence[Optimizer], encoder: Any, pruning: Pruning
     config = tuner.peft_config["default"]
     config.tinit, config.tfinal, config.total_step = pruning.first, pruning.total - pruning.last, pruning.total
     names = {parameter: name for name, parameter in tuner.model.named_parameters() if "lora_" in name}
-    owner = next(one for one in optimizers if any(p in names for group in one.param_groups for p in group["params"]))
-    pruner = _Pruner(tuner, names)
-    owner.register_step_pre_hook(pruner.before)
-    owner.register_step_post_hook(pruner.after)
+    owners = {p: one for one in optimizers for group in one.param_groups for p in group["params"] if p in names}
+    pruner = _Pruner(tuner, names, owners)
+    last = next(one for one in reversed(optimizers) if one in owners.values())
+    last.register_step_pre_hook(pruner.before)
+    last.register_step_post_hook(pruner.after)
 
 
 class _Pruner:
     """PEFT's allocation, driven from an optimizer's hooks."""
 
-    def __init__(self, tuner: Any, names: dict[nn.Parameter, str]) -> None:
+    def __init__(self, tuner: Any, names: dict[nn.Parameter, str], owners: dict[nn.Parameter, Optimizer]) -> None:
         self._tuner = tuner
         self._names = names
+        self._owners = owners
         self._config = tuner.peft_config["default"]
 
-    def before(self, optimizer: Optimizer, *_: Any) -> None:
+    def before(self, *_: Any) -> None:
         """Behind the last allocation what is pruned stays so; in a resumed run that is read off the weights."""
         last = self._config.total_step - self._config.tfinal
-        if self._config.rank_pattern is None and self._steps(optimizer) >= last:
+        if self._config.rank_pattern is None and self._steps() >= last:
             self._config.rank_pattern = {
                 name: (parameter != 0).flatten().tolist() for parameter, name in self._names.items() if "lora_E" in name
             }
 
-    def after(self, optimizer: Optimizer, *_: Any) -> None:
+    def after(self, *_: Any) -> None:
         """Note how sensitive the loss is to each element, and prune down to the budget of this step."""
         allocator = self._tuner.rankallocator
         for parameter, name in self._names.items():
-            state = optimizer.state[parameter]
+            state = self._state(parameter)
             allocator.ipt.setdefault(name, torch.zeros_like(parameter))
             allocator.exp_avg_ipt[name] = state.get(_SENSITIVITY, torch.zeros_like(parameter))
             allocator.exp_avg_unc[name] = state.get(_VARIATION, torch.zeros_like(parameter))
-        step = self._steps(optimizer) + 1
+        step = self._steps() + 1
         if step == self._config.total_step - self._config.tfinal:
             allocator.update_ipt(self._tuner.model)  # PEFT does without at the very last allocation
         memory = allocator.exp_avg_ipt, allocator.exp_avg_unc
@@ -90,13 +92,18 @@ class _Pruner:
         if allocator.exp_avg_ipt:
             memory = allocator.exp_avg_ipt, allocator.exp_avg_unc
         for parameter, name in self._names.items():
-            state = optimizer.state[parameter]
+            state = self._state(parameter)
             state[_SENSITIVITY], state[_VARIATION] = memory[0][name], memory[1][name]
             state[_STEPS] = torch.tensor(float(step))
 
-    def _steps(self, optimizer: Optimizer) -> int:
+    def _state(self, parameter: nn.Parameter) -> dict[str, Tensor]:
+        """What the optimizer of a factor remembers of it."""
+        state: dict[str, Tensor] = self._owners[parameter].state[parameter]
+        return state
+
+    def _steps(self) -> int:
         """Allocations so far."""
-        state: dict[str, Tensor] = optimizer.state[next(iter(self._names))]
+        state = self._state(next(iter(self._names)))
         return int(state[_STEPS]) if _STEPS in state else 0
 
 

@@ -16,6 +16,8 @@ class Selection:
     metric: MetricName
     patience: int | None = None
     """Validations without a new best before training stops; none: never early."""
+    skipped: int = 0
+    """Validations at the start that are never the best, of a network that still has to be made smaller."""
 
     @property
     def higher_is_better(self) -> bool:
@@ -24,14 +26,15 @@ class Selection:
 
     def best(self, values: Sequence[float]) -> int | None:
         """Index of the best value, the first of equals; none where there is none."""
-        if not values:
+        counted = list(values[self.skipped :])
+        if not counted:
             return None
         pick = max if self.higher_is_better else min
-        return values.index(pick(values))
+        return self.skipped + counted.index(pick(counted))
 
     def is_new_best(self, values: Sequence[float]) -> bool:
         """Whether the newest value is better than all before it."""
-        return bool(values) and self.best(values) == len(values) - 1
+        return self.best(values) == len(values) - 1
 
     def should_stop(self, values: Sequence[float]) -> bool:
         """Whether the last ``patience`` validations brought no new best."""

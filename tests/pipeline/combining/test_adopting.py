@@ -243,3 +243,23 @@ def test_adapters_that_others_published_compute_what_peft_alone_computes(real_da
         assert np.abs(expected).max() > 0.1
         np.testing.assert_allclose(classifier.logits(TEXTS[:2]), expected, atol=1e-4)
     assert read_config("roberta-base")["hidden_size"] == classifier.manifest.backbone.hidden_size
+
+
+def test_a_space_before_a_text_is_put_where_it_was_trained_with_one(adapter, tiny_roberta, tmp_path):
+    adopt(adapter, tmp_path / "out", labels=LABELS, add_prefix_space=True)
+    found = Classifier.load(tmp_path / "out", precision="fp32", device="cpu").logits(TEXTS)
+    plain, spaced = (
+        by_peft_alone(adapter, tiny_roberta, [space + text for text in TEXTS], classes=len(LABELS))
+        for space in ("", " ")
+    )
+    assert np.abs(plain - spaced).max() > 0.1
+    np.testing.assert_allclose(found, spaced, atol=2e-5)
+
+
+def test_an_architecture_with_attention_of_its_own_is_adopted(tmp_path):
+    backbone = make_backbone(tmp_path / "deberta", "deberta-v2")
+    own = {"target_modules": ["query_proj", "value_proj"], "modules_to_save": ["classifier", "pooler"]}
+    source = publish(tmp_path / "adapter", backbone, **own)
+    adopt(source, tmp_path / "out", labels=LABELS)
+    found = Classifier.load(tmp_path / "out", precision="fp32", device="cpu").logits(TEXTS)
+    np.testing.assert_allclose(found, by_peft_alone(source, backbone, TEXTS, classes=len(LABELS)), atol=2e-5)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from tiny import LABELS, make_backbone, sentences, write_csv
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.manifest import read_manifest
-from pennyweight.pipeline.combining.merged import compare_merged
+from pennyweight.pipeline.combining.merged import compare_merged, notes_on_reading
 from pennyweight.pipeline.combining.merging import Blend, merge_classifiers
 
 TEXTS = [text for text, _ in sentences(30, seed=9)]
@@ -207,3 +208,34 @@ def test_windows_are_merged_unless_a_query_weighs_them(make_recipe, tmp_path):
     np.testing.assert_allclose(found.logits(TEXTS), own.logits(TEXTS), atol=2e-4)
     with pytest.raises(InputError, match="pennyweight ensemble"):
         merge_classifiers([folders["attention"]], tmp_path / "refused", Blend())
+
+
+def test_temperatures_are_averaged_by_weight(trained, turned, tmp_path):
+    hot = tmp_path / "hot"
+    shutil.copytree(turned, hot)
+    manifest = json.loads((hot / "classifier.json").read_text())
+    (hot / "classifier.json").write_text(json.dumps({**manifest, "temperature": 9.0}))
+    merge_classifiers([trained, hot], tmp_path / "out", Blend(weights=(1, 3)))
+    expected = 0.25 * read_manifest(trained).temperature + 0.75 * 9.0
+    assert read_manifest(tmp_path / "out").temperature == pytest.approx(expected)
+
+
+def test_that_texts_were_read_otherwise_is_said(trained, make_recipe, task, tmp_path):
+    recipe = make_recipe(text={"cleaning": ["lowercase"], "max_length": 16}, training={"epochs": 1})
+    other = train_quietly(recipe, tmp_path / "other").folder
+    written = merge_classifiers([trained, other], tmp_path / "out", Blend())
+    assert read_manifest(written[0]).text == read_manifest(trained).text
+    assert notes_on_reading([trained, other], written) == [
+        f"texts are read as {trained} reads them; the others were trained with another cleaning, max_length"
+    ]
+    assert notes_on_reading([trained, trained], [tmp_path]) == []
+    assert notes_on_reading([other, task], [tmp_path / "one", tmp_path / "two"]) == []
+
+
+def test_density_is_the_share_of_elements_that_ties_keeps(trained, tmp_path):
+    for density in (0.5, 1.0):
+        merge_classifiers([trained, trained], tmp_path / str(density), Blend("ties", density=density))
+    half, whole = (load_file(tmp_path / str(d) / "adapter_model.safetensors") for d in (0.5, 1.0))
+    for name, tensor in half.items():
+        left = (tensor != 0).sum().item() / (whole[name] != 0).sum().item()
+        assert left == pytest.approx(0.5, abs=0.05), name

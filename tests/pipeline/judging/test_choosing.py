@@ -7,6 +7,7 @@ from tiny import sentences, write_csv
 import pennyweight
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
+from pennyweight.pipeline.judging import choosing
 from pennyweight.pipeline.judging.choosing import Rule, choose_classifier
 from pennyweight.pipeline.judging.spoiling import CONDITIONS
 
@@ -112,3 +113,15 @@ def test_from_python(trained, seeded, sources):
     audit = pennyweight.audit(trained, sources[0], conditions=["lower"], text="text")
     assert [one.name for one in audit.conditions] == ["lower"]
     assert audit.metrics.accuracy == opener(trained).evaluate(*zip(*ROWS, strict=True)).accuracy
+
+
+def test_seeds_of_a_recipe_are_drawn_alike_in_all_conditions(trained, seeded, sources, monkeypatch):
+    seen, made = [], choosing.Bench
+
+    def bench(*arguments, keys, **options):
+        seen.append(list(keys))
+        return made(*arguments, keys=keys, **options)
+
+    monkeypatch.setattr(choosing, "Bench", bench)
+    chosen([trained, seeded], sources, conditions=("upper",), fields=1)
+    assert seen == [[0, 0, 1, 1]]

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
+import shutil
+
 import pytest
 from tiny import sentences, write_csv
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.evaluation.perturbations import PERTURBATIONS
+from pennyweight.opening import load
+from pennyweight.pipeline.combining.ensembling import make_ensemble
 from pennyweight.pipeline.judging import spoiling
 from pennyweight.pipeline.judging.auditing import audit_source
 from pennyweight.pipeline.judging.choosing import choose_classifier
@@ -83,3 +87,13 @@ def test_without_any_thesaurus_it_is_said(no_thesaurus, classifier, trained, see
         audit_source(classifier, str(data), conditions=("synonyms",))
     with pytest.raises(InputError, match="no thesaurus"):
         conditions_for(["synonyms"], [])
+
+
+def test_words_come_from_where_the_backbone_now_lies(trained, tiny_roberta, monkeypatch, tmp_path):
+    monkeypatch.setattr(spoiling, "open_wordnet", absent)
+    moved = shutil.copytree(tiny_roberta, tmp_path / "moved")
+    ensemble = tmp_path / "ensemble"
+    make_ensemble([trained, trained], ensemble)
+    for folder in (trained, ensemble):
+        (one,) = conditions_for(["synonyms"], [load(folder, backbone=moved, device="cpu")]).perturbations
+        assert one.meaning.endswith(f"from the embeddings of {moved}")

@@ -12,6 +12,8 @@ from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import contrasting
+from pennyweight.training.batch import Batch
+from pennyweight.training.contrastive import contrastive
 
 WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 STAGE = {"contrastive_epochs": 3, "contrastive_learning_rate": 1e-2}
@@ -120,3 +122,71 @@ def test_it_can_be_judged(contrasted):
         "harbour",
         "workshop",
     }
+
+
+def stages_of(monkeypatch):
+    """The trainings that runs begin with, as they are conducted."""
+    seen, made = [], contrasting._stage
+
+    def stage(bench, folder):
+        seen.append(made(bench, folder))
+        return seen[-1]
+
+    monkeypatch.setattr(contrasting, "_stage", stage)
+    return seen
+
+
+def test_the_stage_has_a_rate_and_a_temperature_of_its_own(make_recipe, monkeypatch, tmp_path):
+    stages = stages_of(monkeypatch)
+    for number, temperature in enumerate((0.05, 2.0)):
+        objective = {**STAGE, "contrastive_epochs": 1, "contrastive_temperature": temperature}
+        train_quietly(make_recipe(objective=objective, training={"epochs": 1}), tmp_path / str(number))
+    groups = [group for one in stages for optimizer in one.optimizers for group in optimizer.param_groups]
+    assert {group["peak"] for group in groups} == {1e-2}
+    features = torch.nn.functional.normalize(torch.randn(8, 5, generator=torch.Generator().manual_seed(0)), dim=1)
+    found = [_loss(one.objective, features, torch.tensor([0, 0, 1, 1, 2, 2, 0, 1])) for one in stages]
+    expected = [
+        _loss(contrastive(temperature=temperature), features, torch.tensor([0, 0, 1, 1, 2, 2, 0, 1]))
+        for temperature in (0.05, 2.0)
+    ]
+    torch.testing.assert_close(found, expected)
+    assert not torch.allclose(*found)
+
+
+def _loss(objective, features, labels):
+    class Answering(torch.nn.Module):
+        def features(self, **_inputs):
+            return features
+
+        def forward(self, **_inputs):
+            return features
+
+    return objective(Answering(), Batch({"input_ids": labels}, labels))
+
+
+def test_the_stage_prunes_none_of_adalora_s_ranks(make_recipe, monkeypatch, tmp_path):
+    seen, stage = [], contrasting.contrast
+
+    def watched(bench, folder, speaker):
+        stage(bench, folder, speaker)
+        seen.extend(int((one != 0).sum()) for name, one in bench.network.named_parameters() if "lora_E" in name)
+
+    monkeypatch.setattr("pennyweight.pipeline.stages.fitting.contrast", watched)
+    adapters = {"kind": "adalora", "rank": 4, "final_rank": 1}
+    train_quietly(make_recipe(objective=STAGE, adapters=adapters, training={"epochs": 1}), tmp_path / "out")
+    assert seen
+    assert set(seen) == {4}
+
+
+def test_the_stage_sees_real_items_alone_and_each_batch_at_once(make_recipe, monkeypatch, tmp_path):
+    """In parts there would be no pairs between the parts."""
+    stages = stages_of(monkeypatch)
+    recipe = make_recipe(
+        objective=STAGE,
+        augmentation={"copies": 1, "operations": ["swap"]},
+        training={"epochs": 1, "forward_tokens": 64},
+    )
+    train_quietly(recipe, tmp_path / "out")
+    (stage,) = stages
+    assert stage.feeder.course.items == 72
+    assert {len(content.batches) for _, content in stage.feeder.steps()} == {1}

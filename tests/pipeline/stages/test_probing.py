@@ -65,3 +65,16 @@ def test_other_heads_cannot_be_fitted(make_recipe):
     for head in ({"kind": "stock"}, {"kind": "low-rank", "rank": 2}):
         with pytest.raises(InputError, match=r"head\.start = 'probe' fits a linear head"):
             make_recipe(head={**head, "start": "probe"})
+
+
+def test_altered_copies_do_not_take_part(make_recipe, monkeypatch, tmp_path):
+    seen, fit = [], probing.fit_probe
+
+    def fitting(features, labels, **options):
+        seen.append((len(features), len(labels)))
+        return fit(features, labels, **options)
+
+    monkeypatch.setattr(probing, "fit_probe", fitting)
+    augmentation = {"copies": 1, "operations": ["swap"]}
+    train_quietly(make_recipe(head=PROBE, augmentation=augmentation, training={"epochs": 1}), tmp_path / "out")
+    assert seen == [(72, 72)]

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import numpy as np
 import pytest
@@ -9,11 +8,8 @@ from conftest import train_quietly
 from tiny import LABELS, sentences, write_csv
 
 from pennyweight.classifier import Classifier
-from pennyweight.console import Speaker
-from pennyweight.errors import InputError, Interrupted
-from pennyweight.pipeline import keeping
+from pennyweight.errors import InputError
 from pennyweight.pipeline import run as run_module
-from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import self_training, surveying
 from pennyweight.pipeline.stages.teaching import softened
 from pennyweight.training.likeness import neighbours_by_meaning, neighbours_by_words
@@ -151,9 +147,9 @@ def test_neighbours_have_a_say_in_every_round(make_recipe, texts, learnt, monkey
         found.append((features.shape, texts))
         return neighbours_by_meaning(features, texts, count, **options)
 
-    def finding_words(table, texts, count, **options):
-        found.append((len(table), texts))
-        return neighbours_by_words(table, texts, count, **options)
+    def finding_words(vectors, texts, count, **options):
+        found.append((vectors.shape[0], texts))
+        return neighbours_by_words(vectors, texts, count, **options)
 
     monkeypatch.setattr(self_training, "propagated", listening)
     monkeypatch.setattr(surveying, "neighbours_by_meaning", finding)
@@ -226,38 +222,6 @@ def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, lea
     np.testing.assert_allclose(feeder.extras["soft_targets"][72:].mean(axis=0), shares, atol=1e-3)
 
 
-class Stopping(Speaker):
-    """Stands for a machine that is shut down while some training is at a given step."""
-
-    def __init__(self, what: str, step: int) -> None:
-        super().__init__(enabled=False)
-        self.what, self.step = what, step
-
-    def bar(self, what, total):
-        made = super().bar(what, total)
-
-        def update(done: int, note: str) -> None:
-            if what == self.what and done == self.step:
-                signal.raise_signal(signal.SIGTERM)
-
-        made.update = update
-        return made
-
-
-def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):
-    recipe = make_recipe(unlabelled={"source": texts, "rounds": 2, "epochs": 1})
-    whole = train_quietly(recipe, tmp_path / "whole").folder
-    out = tmp_path / "out"
-    for what, step in (("round 1, labeller 1 of 1", 3), ("round 2, labeller 1 of 1", 5), ("training", 4)):
-        with pytest.raises(Interrupted, match=f"after step {step}"):
-            train_recipe(recipe, out, resume=True, speaker=Stopping(what, step), cpu=True)
-    assert len(list((out / "training").glob("labeller-*.safetensors"))) == 2
-    train_quietly(recipe, out, resume=True)
-    assert weights(out) == weights(whole)
-    assert not (out / "training").exists()
-    assert not (out / "training").exists()
-
-
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
@@ -295,17 +259,3 @@ def test_a_file_of_logits_cannot_label_texts(make_recipe, texts, tmp_path):
     recipe = make_recipe(teachers={"sources": [str(file)]}, unlabelled={"source": texts, "labeller": "teachers"})
     with pytest.raises(InputError, match="holds logits of the training data alone"):
         train_quietly(recipe, tmp_path / "out")
-
-
-def test_stopped_while_it_looks_where_texts_lie(make_recipe, texts, monkeypatch, tmp_path):
-    """In the second of three parts; what is looked at anew afterwards gives the same classifier."""
-    monkeypatch.setattr(keeping, "_PART", 50)
-    recipe = make_recipe(unlabelled={"source": texts, "labeller": "mixture", "neighbours": 5})
-    whole = train_quietly(recipe, tmp_path / "whole").folder
-    out = tmp_path / "out"
-    with pytest.raises(Interrupted, match="stopped while finding clusters"):
-        train_recipe(recipe, out, speaker=Stopping("looking where texts lie", 50), cpu=True)
-    assert not list((out / "training").glob("*.safetensors"))
-    train_quietly(recipe, out, resume=True)
-    assert weights(out) == weights(whole)
-    assert not (out / "training").exists()

@@ -16,6 +16,7 @@ from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.evaluation.decisions import Decision
 from pennyweight.manifest import read_manifest
+from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.predicting import parse_columns, predict_source
 from pennyweight.pipeline.preparation import collect
 from pennyweight.pipeline.run import train_recipe
@@ -200,3 +201,23 @@ def test_a_teacher_of_several_labels_is_refused(make_recipe, other_order, tmp_pa
 def test_sections_that_mean_nothing_are_refused(teachers, message, make_recipe):
     with pytest.raises(InputError, match=message):
         make_recipe(teachers=teachers)
+
+
+def test_targets_are_the_teachers_at_their_weights_and_temperature(make_recipe, monkeypatch, tmp_path):
+    given = np.random.default_rng(0).normal(size=(2, 90, 3)).astype(np.float32) * 3
+    for number, one in enumerate(given):
+        columns = {"row": np.arange(1, 91), **{name: one[:, place] for place, name in enumerate(LABELS)}}
+        pq.write_table(pa.table(columns), tmp_path / f"{number}.parquet")
+    seen, train = [], run_module.train_network
+
+    def watching(bench, folder, speaker, **options):
+        seen.append(bench.feeder().extras)
+        return train(bench, folder, speaker, **options)
+
+    monkeypatch.setattr(run_module, "train_network", watching)
+    sources = [str(tmp_path / f"{number}.parquet") for number in (0, 1)]
+    teachers = {"sources": sources, "weights": [3.0, 1.0], "temperature": 4.0}
+    recipe = make_recipe(teachers=teachers, training={"epochs": 1})
+    train_quietly(recipe, tmp_path / "out")
+    expected = softened(list(given[:, collect(recipe).training]), (3.0, 1.0), Decision(temperature=4.0))
+    np.testing.assert_allclose(seen[0]["soft_targets"], expected, atol=1e-6)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pennyweight.budget.backbones import ALIASES, is_folder, read_config
 from pennyweight.budget.plan import Plan
@@ -16,6 +16,9 @@ from pennyweight.manifest import ADAPTERS, BackboneRecord, HeadRecord, Manifest,
 from pennyweight.pipeline.combining.published import Published, classes_of, read_published, require_labels
 from pennyweight.pipeline.counting import count_existing
 from pennyweight.pipeline.folder import check_folder
+
+if TYPE_CHECKING:
+    from pennyweight.model.backbone import BackboneFiles
 
 LONGEST = 512
 """Tokens of a text that are read at most, where nothing else is said."""
@@ -77,6 +80,7 @@ def adopt(
     max_length: int = LONGEST,
     columns: tuple[str, ...] = ("text",),
     label_column: str = "label",
+    add_prefix_space: bool = False,
 ) -> Described:
     """Write a published adapter as a classifier folder.
 
@@ -88,6 +92,7 @@ def adopt(
         max_length: tokens of a text that are read; a backbone that takes fewer gets fewer.
         columns: text columns that it reads from data, where nothing else is said.
         label_column: label column, likewise.
+        add_prefix_space: its texts were tokenised as if a space stood before them.
 
     Raises:
         InputError: as `describe_adapter`; labels that do not fit the head; weights of the backbone or the adapter that
@@ -105,7 +110,7 @@ def adopt(
         first_label=0,
         cleaning=(),
         max_length=described.plan.work.length,
-        add_prefix_space=False,
+        add_prefix_space=add_prefix_space,
     )
     network, record = _built(described)
     manifest = Manifest(
@@ -135,15 +140,22 @@ def _built(described: Described) -> tuple[Any, BackboneRecord]:
     from peft import set_peft_model_state_dict
 
     from pennyweight.model.adapters import adapter_state, read_tensors, require_planned_count, require_same_shapes
+    from pennyweight.model.attention import has_fused_attention
     from pennyweight.model.backbone import find_backbone
-    from pennyweight.model.device import Machine
+    from pennyweight.model.device import choose_machine
     from pennyweight.model.kinds import AdapterOptions
     from pennyweight.model.network import HeadShape, build_network
 
     files = find_backbone(described.backbone)
     network = build_network(
         files,
-        Machine(torch.device("cpu"), torch.float32, "sdpa"),
+        choose_machine(
+            precision="fp32",
+            attention="auto",
+            device=torch.device("cpu"),
+            packable=False,
+            fusable=has_fused_attention(described.architecture.model_type),
+        ),
         architecture=described.architecture,
         planned=described.plan.matrices,
         head=HeadShape(kind="stock", classes=described.classes),
@@ -158,8 +170,12 @@ def _built(described: Described) -> tuple[Any, BackboneRecord]:
     if broken is not None:
         raise InputError(f"{path}: {broken} holds values that are not finite; the adapter's training had diverged")
     set_peft_model_state_dict(network.encoder, tensors)
+    return network, _record(described, files)
+
+
+def _record(described: Described, files: BackboneFiles) -> BackboneRecord:
     name, alias = described.backbone, ALIASES.get(described.backbone)
-    record = BackboneRecord(
+    return BackboneRecord(
         name=str(Path(name).expanduser().resolve()) if is_folder(name) else name,
         hub_id=alias.hub_id if alias else None,
         revision=None,
@@ -170,4 +186,3 @@ def _built(described: Described) -> tuple[Any, BackboneRecord]:
         precision="auto",
         attention="auto",
     )
-    return network, record

@@ -9,11 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from pennyweight.data.examples import Example
+from pennyweight.data.labels import listed
 from pennyweight.evaluation.judged import AnyMetrics
 from pennyweight.evaluation.metrics import Interval
+from pennyweight.manifest import read_manifest
 from pennyweight.opening import load
 from pennyweight.pipeline.preparation import schema_of_card, stream_source
 from pennyweight.predictor import Predictor
+
+_READING = ("cleaning", "language", "max_length", "windows", "add_prefix_space")
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,15 @@ class Judged:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return {**vars(self), "before": vars(self.before), "after": vars(self.after)}
+
+
+def notes_on_reading(before: Sequence[Path], after: Sequence[Path]) -> list[str]:
+    """One line where classifiers that became one had cleaned or cut texts in different ways."""
+    ways = [read_manifest(folder).text for folder in before]
+    keys = [key for key in _READING if len({getattr(way, key) for way in ways}) > 1]
+    if len(after) > 1 or not keys:
+        return []
+    return [f"texts are read as {before[0]} reads them; the others were trained with another {listed(keys)}"]
 
 
 def compare_merged(

@@ -19,6 +19,10 @@ from pennyweight.pipeline.preparation import schema_of_card, stream_source
 
 RESAMPLES = 2000
 """Bootstrap resamples of comparisons: the least p that they can give is 0.001."""
+_FOR_EACH_PAIR = 100
+"""Resamples, where there are many pairs: corrected for all of them, the least p is 0.02."""
+_MOST = 20_000
+"""Of them, for the time and memory that they take."""
 
 
 def compare_sources(
@@ -30,7 +34,7 @@ def compare_sources(
     label: str | None = None,
     mapping: dict[str, str] | None = None,
     on_bad_row: Literal["stop", "skip"] = "stop",
-    resamples: int = RESAMPLES,
+    resamples: int | None = None,
 ) -> Comparison:
     """Compare classifiers, folders of seeds and written predictions on the same items.
 
@@ -42,7 +46,7 @@ def compare_sources(
         label: label column of the data; none: that of training.
         mapping: the data's labels in the classifiers' words.
         on_bad_row: stop at a row without a usable text or label, or skip it.
-        resamples: bootstrap resamples.
+        resamples: bootstrap resamples; none: 2,000, more where more than twenty pairs are compared.
 
     Raises:
         InputError: what is given cannot be compared, or the data cannot be used.
@@ -61,7 +65,8 @@ def compare_sources(
         examples = stream_source(source, schema, skipped=skipped, unmapped=unmapped)
         what, columns = source, schema.text
     found = examine(contenders, examples, labels=labels, columns=columns)
-    standings, pairs = _standings(contenders, found, resamples)
+    enough = min(max(RESAMPLES, _FOR_EACH_PAIR * len(all_pairs(len(contenders)))), _MOST)
+    standings, pairs = _standings(contenders, found, resamples or enough)
     return Comparison(
         standings=standings,
         pairs=pairs,

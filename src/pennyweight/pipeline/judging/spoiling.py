@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pennyweight.classifier import Classifier
 from pennyweight.data.augmentation import Synonyms, replace_words
 from pennyweight.data.wordnet import open_wordnet
+from pennyweight.ensemble import Ensemble
 from pennyweight.errors import InputError
 from pennyweight.evaluation.perturbations import PERTURBATIONS, Perturbation
 from pennyweight.predictor import Predictor
@@ -87,12 +88,11 @@ def _thesaurus(predictors: Sequence[Predictor]) -> tuple[Synonyms, str]:
     except InputError:
         if not predictors:
             raise
-    own = next((one.manifest for one in predictors if isinstance(one, Classifier)), None)
-    if own is None:
-        raise InputError("synonyms need WordNet, or a classifier with a backbone of its own to take them from")
-    from pennyweight.model.backbone import find_backbone
-    from pennyweight.model.neighbours import open_neighbours
+    for one in predictors:
+        for own in one.members if isinstance(one, Ensemble) else (one,):
+            if isinstance(own, Classifier) and own.files is not None:
+                from pennyweight.model.neighbours import open_neighbours
 
-    files = find_backbone(own.backbone.name, revision=own.backbone.revision)
-    synonyms = open_neighbours(files, add_prefix_space=own.text.add_prefix_space)
-    return synonyms, f"the embeddings of {own.backbone.name}"
+                synonyms = open_neighbours(own.files, add_prefix_space=own.manifest.text.add_prefix_space)
+                return synonyms, f"the embeddings of {own.files.name}"
+    raise InputError("synonyms need WordNet, or a classifier with a backbone of its own to take them from")

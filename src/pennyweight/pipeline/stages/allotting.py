@@ -11,20 +11,19 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from pennyweight.budget.allot import ranks_by_gain
-from pennyweight.budget.backbones import read_config
 from pennyweight.budget.plan import Plan
-from pennyweight.budget.shapes import Architecture, read_architecture
-from pennyweight.cache import Cache, default_cache
+from pennyweight.budget.shapes import Architecture
+from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError
 from pennyweight.files import write_json
 from pennyweight.manifest import Manifest
-from pennyweight.model.device import Machine, best_device
+from pennyweight.model.device import Machine
 from pennyweight.pipeline.folder import RANKS, TRAINING
 from pennyweight.pipeline.planning import chosen_matrices, plan_architecture
-from pennyweight.pipeline.preparation import Collected, collect
+from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.unpacking import objective_of
-from pennyweight.pipeline.workbench import Workbench, machine_for, set_up
+from pennyweight.pipeline.workbench import Workbench, set_up
 from pennyweight.recipe import Recipe
 from pennyweight.training.batch import StepBatches
 from pennyweight.training.sensitivity import gradient_spectra
@@ -124,23 +123,3 @@ def _read(path: Path) -> dict[str, int]:
         reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
         raise InputError(f"{path}: cannot be read ({reason}); train anew into another folder") from None
     return ranks
-
-
-def allot_recipe(recipe: Recipe, *, speaker: Speaker | None = None) -> Plan:
-    """The plan of a recipe with the ranks that its gradients ask for; nothing is trained.
-
-    Raises:
-        InputError: anything wrong with recipe or data.
-        BudgetError: no rank of any matrix fits.
-    """
-    from accelerate import Accelerator
-
-    collected = collect(recipe)
-    classes = len(collected.label_names)
-    config = read_config(recipe.backbone.name, revision=recipe.backbone.revision)
-    architecture = read_architecture(config, classes=classes)
-    plan = plan_architecture(recipe, architecture, classes=classes)
-    accelerator = Accelerator(cpu=best_device().type == "cpu", mixed_precision="no")
-    machine = machine_for(recipe, architecture, accelerator.device)
-    around = Surroundings(architecture, collected, accelerator, machine, default_cache(), speaker or Speaker())
-    return with_ranks(recipe, architecture, find_ranks(recipe, plan, around), classes=classes)

@@ -51,7 +51,7 @@ def _stage(bench: Workbench, folder: Path) -> Fit:
     settings, items = bench.recipe.objective, bench.labelled()
     brief = bench.briefly(
         items, epochs=settings.contrastive_epochs, learning_rate=settings.contrastive_learning_rate
-    ).fit(folder)
+    ).fit(folder, prunes=False)
     course = replace(brief.feeder.course, accumulation=1)
     deal = partial(_deal, brief.feeder.labels, course.batch_size, course.seed)
     # A batch is one forward pass, whatever it holds: in parts there would be no pairs between the parts.

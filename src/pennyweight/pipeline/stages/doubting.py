@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pennyweight.console import Speaker
 from pennyweight.data.filtering import Dropped
+from pennyweight.data.inspection import first_equals
 from pennyweight.data.noise import Doubts, deal_folds, find_doubts
 from pennyweight.errors import InputError
 from pennyweight.evaluation.metrics import log_softmax
@@ -61,8 +62,7 @@ def doubt_labels(bench: Workbench, folder: Path, speaker: Speaker) -> None:
     else:
         learnt = collected.labels.copy()
         learnt[found.items] = doubts.suggested
-        listed = (*collected.dropped, replace(found, reason=RELABELLED))
-        bench.collected = replace(collected, labels=learnt[collected.origin], dropped=listed)
+        bench.collected = collected.relabelled(learnt, replace(found, reason=RELABELLED))
     speaker.say(_line(collected, doubts, dropped=settings.label_noise == "drop"))
 
 
@@ -97,8 +97,8 @@ def _out_of_fold(bench: Workbench, folder: Path, speaker: Speaker) -> np.ndarray
     items, path = collected.learnt, folder / LOGITS
     if not path.exists():
         fold = np.full(len(collected.labels), -1)
-        first: dict[str, int] = {}  # equal texts would tell of each other's labels
-        origins = np.array([first.setdefault(collected.cleaned[item], item) for item in items.tolist()])
+        # Equal texts would tell of each other's labels.
+        origins = first_equals(collected.cleaned[item] for item in items.tolist())
         fold[items] = deal_folds(collected.labels[items], folds=folds, seed=bench.recipe.training.seed, origins=origins)
         fold = fold[collected.origin]  # a copy would tell the network of its item's label
         initial = {name: parameter.detach().clone() for name, parameter in bench.network.trainable().items()}

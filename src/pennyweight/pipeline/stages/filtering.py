@@ -9,6 +9,7 @@ from pennyweight.console import Speaker
 from pennyweight.data.filtering import Dropped, counts_by_reason, find_unwanted, write_dropped
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.recipe import Recipe
+from pennyweight.recipe.inputs import Filter
 
 FILTERED = "filtered.parquet"
 
@@ -19,18 +20,17 @@ def filter_items(recipe: Recipe, collected: Collected) -> Collected:
     Raises:
         InputError: no item of a class is left, or languages cannot be told apart.
     """
-    wanted, items = recipe.filter, collected.training
-    found = find_unwanted(
-        [collected.cleaned[item] for item in items],
-        shortest=wanted.shortest,
-        longest=wanted.longest,
-        languages=wanted.languages,
-        certainty=wanted.certainty,
-        drop_repeats=wanted.repeats == "drop",
-    )
+    items = collected.training
+    found = find_unwanted([collected.cleaned[item] for item in items], **asked_of(recipe.filter))
     for one in found:
         collected = collected.without(Dropped(items[one.items], one.reason, found=one.found, confidence=one.confidence))
     return collected
+
+
+def asked_of(wanted: Filter) -> dict[str, Any]:
+    """A recipe's filter as the arguments of `find_unwanted`."""
+    plain = wanted.model_dump(include={"shortest", "longest", "languages", "certainty"})
+    return {**plain, "drop_repeats": wanted.repeats == "drop"}
 
 
 def say_dropped(collected: Collected, speaker: Speaker) -> None:

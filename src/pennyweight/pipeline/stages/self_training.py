@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 
 from pennyweight.cache import Cache
 from pennyweight.console import Speaker
-from pennyweight.pipeline.keeping import in_parts, read_arrays, write_arrays
+from pennyweight.pipeline.keeping import Arrays, in_parts, kept, read_arrays
 from pennyweight.pipeline.preparation import Collected
 from pennyweight.pipeline.stages.fitting import train_network
 from pennyweight.pipeline.stages.surveying import Survey
@@ -44,6 +44,7 @@ def self_train(
         recipe names no such texts.
 
     Raises:
+        InputError: a mixture is to label the texts, and a class has no labelled item.
         Interrupted: SIGINT or SIGTERM came; going on begins with the labeller that was not done.
         RunError: training diverged, or a file cannot be written or is damaged.
     """
@@ -80,7 +81,7 @@ def self_train(
 
 def _shares(labelled: Collected) -> np.ndarray:
     """How frequent the classes are among the labelled items, [classes]."""
-    counts = np.bincount(labelled.labels[labelled.training], minlength=len(labelled.label_names))
+    counts = np.bincount(labelled.labels[labelled.learnt], minlength=len(labelled.label_names))
     return np.asarray(counts / counts.sum())
 
 
@@ -96,16 +97,22 @@ def _opinions(bench: Workbench, number: int, *, folder: Path, speaker: Speaker) 
             (folder / name).mkdir(parents=True, exist_ok=True)
             what = f"round {number}, labeller {member} of {count}"
             train_network(labeller, folder / name, speaker, what=what)
-            label = partial(labeller.logits, labeller.network)
-            logits = in_parts(label, bench.collected.unlabelled, speaker=speaker, what=f"{what} labels the texts")
+            _label(labeller, path, speaker, what=f"{what} labels the texts")
             bench.accelerator.free_memory()
-            if bench.accelerator.is_main_process:
-                write_arrays(path, {"logits": logits})
-            bench.accelerator.wait_for_everyone()
         if bench.accelerator.is_main_process:
             shutil.rmtree(folder / name, ignore_errors=True)
         opinions.append(read_arrays(path)["logits"])
     return opinions
+
+
+def _label(labeller: Workbench, path: Path, speaker: Speaker, *, what: str) -> None:
+    """Write the logits that a trained labeller gives the texts without labels."""
+    label, texts = partial(labeller.logits, labeller.network), labeller.collected.unlabelled
+
+    def compute(go_on: Callable[[], None]) -> Arrays:
+        return {"logits": in_parts(label, texts, speaker=speaker, what=what, go_on=go_on)}
+
+    kept(path, compute, accelerator=labeller.accelerator, what=what, shared=True)
 
 
 def _join(bench: Workbench, choice: Choice) -> None:
