@@ -36,9 +36,8 @@ class Bar:
         self._speaker = speaker
         self._what = what
         self._total = total
-        self._begun_at: int | None = None
-        self._done = 0
-        self._started = self._spoken = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first update came, and how much was done by then
+        self._spoken = time.monotonic()
         self._progress: Progress | None = None
         if speaker.enabled and speaker.console.is_terminal:
             self._progress = Progress(
@@ -53,25 +52,26 @@ class Bar:
 
     def update(self, done: int, note: str) -> None:
         """``done`` units so far, with a note such as ``loss 0.31, 210 examples/s``."""
-        self._done = done
-        if self._begun_at is None:  # a resumed run does not begin at 0, and its rate counts from where it began
-            self._begun_at = done - 1
         if self._progress is not None:
             self._progress.update(self._task, completed=done, note=note)
             return
         now = time.monotonic()
+        if self._first is None:
+            self._first = now, done
         if now - self._spoken >= SECONDS_BETWEEN_LINES:
             self._spoken = now
-            self._speaker.say(f"{self._what} {done}/{self._total}  {note}  {self._left(now)}")
+            parts = (f"{self._what} {done}/{self._total}", note, self._left(now, done))
+            self._speaker.say("  ".join(part for part in parts if part))
 
     def say(self, line: str) -> None:
         """A line that stays, above the bar."""
         self._speaker.say(line)
 
-    def _left(self, now: float) -> str:
-        assert self._begun_at is not None
-        seconds = (now - self._started) / (self._done - self._begun_at) * (self._total - self._done)
-        return f"{seconds:.0f} s left"
+    def _left(self, now: float, done: int) -> str:
+        """The time left, by the rate since the first update: a resumed run has not done in its time what came before."""
+        assert self._first is not None
+        then, before = self._first
+        return f"{(now - then) / (done - before) * (self._total - done):.0f} s left" if done > before else ""
 
     def __enter__(self) -> Self:
         if self._progress is not None:
