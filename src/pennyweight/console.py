@@ -68,7 +68,7 @@ class Bar:
         self._speaker.say(line)
 
     def _left(self, now: float, done: int) -> str:
-        """The time left, by the rate since the first update: a resumed run has not done in its time what came before."""
+        """The time left by the rate since the first update; what a resumed run had done before is no speed of it."""
         assert self._first is not None
         then, before = self._first
         return f"{(now - then) / (done - before) * (self._total - done):.0f} s left" if done > before else ""

@@ -60,4 +60,4 @@ def _spoken(believed: Probabilities, senses: int) -> Probabilities:
     if senses == 1:
         return believed
     bold = believed**_BOLDNESS
-    return bold / bold.sum(axis=1, keepdims=True)
+    return np.asarray(bold / bold.sum(axis=1, keepdims=True))
