@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tiny import sentences, table_of, write_csv
 
 from pennyweight.evaluation.toml_text import as_toml
-from pennyweight.pipeline.processes import PATIENCE, agreed, start_process
+from pennyweight.pipeline.processes import PATIENCE, start_process
 from pennyweight.recipe_files import build_recipe
 
 
@@ -89,19 +89,3 @@ def test_a_process_waits_for_days_for_another():
     """Which may be judging or asking teachers alone; by itself PyTorch gives up after ten minutes or thirty."""
     handler = start_process(cpu=True).init_handler
     assert handler.timeout == PATIENCE >= timedelta(days=1)
-
-
-class Answers:
-    """An accelerator of three processes, of which this one and another say the same."""
-
-    num_processes, device = 3, "cpu"
-
-    def reduce(self, tensor, reduction):
-        assert reduction == "sum"
-        return 2 * tensor
-
-
-def test_answers_are_counted():
-    assert agreed(Answers(), True) == 2
-    assert agreed(Answers(), False) == 0
-    assert agreed(start_process(cpu=True), True) == 1

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from pennyweight.api import train
 from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
+from pennyweight.evaluation.decisions import Decision
+from pennyweight.evaluation.label_metrics import StreamingLabelMetrics
 from pennyweight.evaluation.significance import over_seeds
 from pennyweight.pipeline import seeds as seeds_module
 from pennyweight.pipeline.judging.contenders import Recorded
@@ -36,6 +39,20 @@ def test_each_seed_is_a_run_of_its_own(seeded):
         values = [one["value"] if isinstance(one, dict) else one for one in reported]
         expected = over_seeds(values, least=0, most=np.inf if name == "log_loss" else 1)
         assert summary["metrics"][name] == {**vars(expected), "values": values}
+
+
+def test_no_mean_lies_outside_its_interval_where_texts_have_several_labels():
+    """Some figures of theirs, such as labels per item, are greater than 1."""
+    judged = []
+    for seed in range(2):
+        generator = np.random.default_rng(seed)
+        labels = generator.random((40, 4)) < 0.6
+        metrics = StreamingLabelMetrics(("a", "b", "c", "d"), Decision("multi-label", 1.0, None), resamples=20)
+        metrics.update(labels + generator.normal(size=labels.shape) - 0.5, labels)
+        judged.append(SimpleNamespace(judgement=SimpleNamespace(metrics=metrics.result())))
+    found = seeds_module._metrics(judged)
+    assert found["labels_per_item"].mean > 1
+    assert all(one.low <= one.mean <= one.high for one in found.values())
 
 
 def test_pooled_figures_are_those_of_the_predictions(seeded):

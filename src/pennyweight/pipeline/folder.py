@@ -22,8 +22,8 @@ RUN = "run.json"
 LOCK = "lock"
 RANKS = "ranks.json"
 MIXTURE = "mixture.safetensors"
-NEIGHBOURS = "neighbours-{}.safetensors"
-"""By the sense in which texts are neighbours."""
+NEIGHBOURS = "neighbours-2-{}.safetensors"
+"""By the sense in which texts are neighbours; the number is of the way in which they are found."""
 SCRATCH = (RANKS, "teachers*.safetensors", "labeller-*.safetensors", MIXTURE, "neighbours*.safetensors")
 """Patterns of what else a run keeps for going on: ranks that were found, opinions of teachers and labellers, where
 texts lie."""

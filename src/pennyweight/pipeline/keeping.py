@@ -14,8 +14,8 @@ from safetensors.numpy import load, save
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.files import write_bytes
-from pennyweight.pipeline.processes import agreed
 from pennyweight.signals import stop_requests
+from pennyweight.training.agreement import agreed
 
 Arrays = Mapping[str, np.ndarray]
 _PART = 4096

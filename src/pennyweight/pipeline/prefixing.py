@@ -10,9 +10,9 @@ from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.prefix import Prefix, open_prefix
-from pennyweight.pipeline.processes import agreed
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.signals import stop_requests
+from pennyweight.training.agreement import agreed
 
 
 def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:

@@ -1,4 +1,4 @@
-"""The processes that conduct one run together: how they find each other, and how they agree."""
+"""The processes that conduct one run together: how they find each other."""
 
 from __future__ import annotations
 
@@ -22,12 +22,3 @@ def start_process(*, cpu: bool = False) -> Any:
         mixed_precision="no",  # the network mixes precision itself, at prediction too
         kwargs_handlers=[InitProcessGroupKwargs(timeout=PATIENCE)],
     )
-
-
-def agreed(accelerator: Any, answer: bool) -> int:
-    """How many processes answer yes."""
-    import torch
-
-    if accelerator.num_processes == 1:
-        return int(answer)
-    return int(accelerator.reduce(torch.tensor(float(answer), device=accelerator.device), reduction="sum"))

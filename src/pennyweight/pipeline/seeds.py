@@ -26,7 +26,7 @@ from pennyweight.recipe import Recipe
 
 _LAST_SEED = 2**31 - 1
 _NO_METRICS = {"examples", "temperature", "skipped"}
-_BEYOND_ONE = {"log_loss", "log_loss_uncalibrated", "coverage"}
+_BEYOND_ONE = {"log_loss", "log_loss_uncalibrated", "coverage", "labels_per_item"}
 """Metrics that may be greater than 1."""
 
 

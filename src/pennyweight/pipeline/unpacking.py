@@ -24,6 +24,7 @@ from pennyweight.model.device import Machine, peak_device_bytes
 from pennyweight.model.kinds import AdapterOptions, Pruning
 from pennyweight.model.network import HeadShape
 from pennyweight.recipe import Pooling, Recipe
+from pennyweight.recipe.fields import Attention, Precision
 from pennyweight.training.distillation import SOFT_TARGETS, distilled, soft_binary_loss, soft_loss
 from pennyweight.training.feeding import Course, Feeder
 from pennyweight.training.fit import Conduct, Fitted
@@ -180,20 +181,29 @@ def describe_run(fitted: Fitted, machine: Machine, *, processes: int, weights: i
     }
 
 
-def _backbone_record(recipe: Recipe, files: BackboneFiles, architecture: Architecture) -> BackboneRecord:
-    name, alias = recipe.backbone.name, ALIASES.get(recipe.backbone.name)
+def backbone_record(
+    name: str,
+    files: BackboneFiles,
+    architecture: Architecture,
+    *,
+    revision: str | None = None,
+    precision: Precision = "auto",
+    attention: Attention = "auto",
+) -> BackboneRecord:
+    """What a classifier folder keeps of a backbone called ``name``: an alias, a Hub id or a folder."""
+    alias = ALIASES.get(name)
     if is_folder(name):
         name = str(Path(name).expanduser().resolve())  # the classifier is opened from other folders too
     return BackboneRecord(
         name=name,
         hub_id=alias.hub_id if alias else None,
-        revision=recipe.backbone.revision,
+        revision=revision,
         weights_sha256=files.digest,
         tokenizer_sha256=files.tokenizer_digest,
         model_type=architecture.model_type,
         hidden_size=architecture.hidden,
-        precision=recipe.backbone.precision,
-        attention=recipe.backbone.attention,
+        precision=precision,
+        attention=attention,
     )
 
 
@@ -243,7 +253,14 @@ def draft_manifest(
     return Manifest(
         labels=labels,
         problem=decision.problem,
-        backbone=_backbone_record(recipe, files, architecture),
+        backbone=backbone_record(
+            recipe.backbone.name,
+            files,
+            architecture,
+            revision=recipe.backbone.revision,
+            precision=recipe.backbone.precision,
+            attention=recipe.backbone.attention,
+        ),
         adapters=AdapterRecord(kind=recipe.adapters.kind),
         head=HeadRecord(kind=recipe.head.kind, pooling=pooling_of(recipe), rank=recipe.head.rank),
         text=_text_record(recipe),

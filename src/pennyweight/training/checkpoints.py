@@ -1,6 +1,6 @@
 """Checkpoints: one safetensors file, written whole or not at all; with it a run resumes exactly.
 
-Tensors are stored under ``trained.NAME``, ``best.NAME`` and ``optimizer.INDEX.PARAMETER.KEY``; counters and the
+Tensors are stored under ``trained.NAME``, ``best.NAME`` and ``optimizer.NAME.KEY``; counters and the
 validation history are JSON in the file's own header. Nothing is pickled.
 """
 

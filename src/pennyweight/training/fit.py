@@ -19,6 +19,7 @@ from pennyweight.ahead import ahead
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.memory import state_bytes
 from pennyweight.signals import stop_requests
+from pennyweight.training.agreement import agreed
 from pennyweight.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.loop import StepReport, training_steps
@@ -113,7 +114,8 @@ class Fit:
                 if validated:
                     best = self._validate(progress, best, log, listen)
                 progress.seconds = time.perf_counter() - started
-                stop = self._agreed(bool(requested))
+                # All must leave the loop after the same step.
+                stop = agreed(self.accelerator, bool(requested)) > 0
                 done = progress.next_step == course.total_steps
                 if validated or stop or done or progress.next_step % self.conduct.checkpoint_steps == 0:
                     self._save(progress, best)
@@ -188,13 +190,6 @@ class Fit:
                 progress=progress,
             )
         self.accelerator.wait_for_everyone()
-
-    def _agreed(self, stop: bool) -> bool:
-        """Whether any process was asked to stop: all must leave the loop after the same step."""
-        if self.accelerator.num_processes == 1:
-            return stop
-        flag = torch.tensor(float(stop), device=self.accelerator.device)
-        return bool(self.accelerator.reduce(flag, reduction="sum") > 0)
 
     def _step_record(self, report: StepReport) -> dict[str, Any]:
         return {

@@ -11,6 +11,7 @@ from tiny import sentences, write_csv
 from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted
 from pennyweight.pipeline import keeping
+from pennyweight.pipeline.folder import NEIGHBOURS
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.training import likeness
 
@@ -84,7 +85,7 @@ def test_stopped_while_it_looks_for_neighbours(make_recipe, texts, monkeypatch, 
     with pytest.raises(Interrupted, match=f"stopped while {what}"):
         train_recipe(recipe, out, speaker=Stopping(what, 20), cpu=True)
     left = {path.name for path in (out / "training").glob("*.safetensors")}
-    assert left == {"mixture.safetensors"} | ({"neighbours-meaning.safetensors"} if sense == "words" else set())
+    assert left == {"mixture.safetensors"} | ({NEIGHBOURS.format("meaning")} if sense == "words" else set())
     train_quietly(recipe, out, resume=True)
     assert weights(out) == weights(whole)
     assert not (out / "training").exists()

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from pennyweight.budget.backbones import ALIASES, is_folder, read_config
+from pennyweight.budget.backbones import read_config
 from pennyweight.budget.plan import Plan
 from pennyweight.budget.shapes import Architecture, read_architecture
 from pennyweight.environment import git_state, versions
@@ -16,9 +16,6 @@ from pennyweight.manifest import ADAPTERS, BackboneRecord, HeadRecord, Manifest,
 from pennyweight.pipeline.combining.published import Published, classes_of, read_published, require_labels
 from pennyweight.pipeline.counting import count_existing
 from pennyweight.pipeline.folder import check_folder
-
-if TYPE_CHECKING:
-    from pennyweight.model.backbone import BackboneFiles
 
 LONGEST = 512
 """Tokens of a text that are read at most, where nothing else is said."""
@@ -113,9 +110,15 @@ def adopt(
         add_prefix_space=add_prefix_space,
     )
     network, record = _built(described)
-    manifest = Manifest(
+    save_classifier(out, network, _manifest(described, labels=labels, backbone=record, text=text))
+    return described
+
+
+def _manifest(described: Described, *, labels: Sequence[str], backbone: BackboneRecord, text: TextRecord) -> Manifest:
+    folder = described.published.folder
+    return Manifest(
         labels=tuple(labels),
-        backbone=record,
+        backbone=backbone,
         head=HeadRecord(kind="stock", pooling=None, rank=None),
         text=text,
         temperature=1.0,
@@ -130,8 +133,6 @@ def adopt(
             "adopted": {"name": folder.resolve().name, "sha256": file_digest(folder / ADAPTERS)},
         },
     )
-    save_classifier(out, network, manifest)
-    return described
 
 
 def _built(described: Described) -> tuple[Any, BackboneRecord]:
@@ -145,6 +146,7 @@ def _built(described: Described) -> tuple[Any, BackboneRecord]:
     from pennyweight.model.device import choose_machine
     from pennyweight.model.kinds import AdapterOptions
     from pennyweight.model.network import HeadShape, build_network
+    from pennyweight.pipeline.unpacking import backbone_record
 
     files = find_backbone(described.backbone)
     network = build_network(
@@ -170,19 +172,4 @@ def _built(described: Described) -> tuple[Any, BackboneRecord]:
     if broken is not None:
         raise InputError(f"{path}: {broken} holds values that are not finite; the adapter's training had diverged")
     set_peft_model_state_dict(network.encoder, tensors)
-    return network, _record(described, files)
-
-
-def _record(described: Described, files: BackboneFiles) -> BackboneRecord:
-    name, alias = described.backbone, ALIASES.get(described.backbone)
-    return BackboneRecord(
-        name=str(Path(name).expanduser().resolve()) if is_folder(name) else name,
-        hub_id=alias.hub_id if alias else None,
-        revision=None,
-        weights_sha256=files.digest,
-        tokenizer_sha256=files.tokenizer_digest,
-        model_type=described.architecture.model_type,
-        hidden_size=described.architecture.hidden,
-        precision="auto",
-        attention="auto",
-    )
+    return network, backbone_record(described.backbone, files, described.architecture)
