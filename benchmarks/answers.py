@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.harness import machine
+from benchmarks.harness import float_format, machine
 from pennyweight.environment import git_state
 
 
@@ -30,6 +30,7 @@ def unpacked(text: str, items: int) -> NDArray[np.bool_]:
 
 
 def origin() -> dict[str, Any]:
-    """The processor and the state of the code that an answer is of."""
+    """The processor, the number format and the state of the code that an answer is of; results are not code."""
     told = machine()
-    return {"processor": told["gpu"] or told["processor"], "git": git_state()}
+    state = git_state(beside="benchmarks/results")
+    return {"processor": told["gpu"] or told["processor"], "format": float_format(), "git": state}

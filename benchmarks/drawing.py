@@ -13,6 +13,7 @@ from typing import Any
 
 from benchmarks.harness import RESULTS
 from benchmarks.tables import INFERENCE, MISSING, REACHING, TABLES, TRAINING, Result, contender_of, on_cpu, stop_of
+from benchmarks.teaching import of_today
 from benchmarks.teaching_rows import ROWS
 from benchmarks.technique_page import PAGE as TECHNIQUES
 from benchmarks.technique_page import PICTURE as DIFFERENCES
@@ -38,9 +39,10 @@ def main() -> None:
 
 def technique_tables(results: Mapping[str, Any]) -> dict[str, list[str]]:
     """The tables of the page of techniques, by name."""
+    taught = of_today(results.get("teaching", {}).get("rows", {}))
     return {
         "techniques": technique_lines(results, technique_names()),
-        "teaching": teaching_lines(results, list(ROWS)),
+        "teaching": teaching_lines(taught, list(ROWS)),
         "full-tuning": tuning_lines(results),
     }
 

@@ -12,6 +12,7 @@ seed by seed. A run takes half an hour or more: which test items it got right is
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Mapping
@@ -24,20 +25,31 @@ from numpy.typing import NDArray
 
 from benchmarks.answers import origin, packed, unpacked
 from benchmarks.halves import interval
-from benchmarks.harness import RESULTS, backbone_folder, data_folder, keep, runs_of, surroundings, tell
+from benchmarks.harness import (
+    RESULTS,
+    SOURCE,
+    backbone_folder,
+    data_folder,
+    float_format,
+    keep,
+    runs_of,
+    surroundings,
+    tell,
+)
 from benchmarks.items import LABELS, Items, agnews, agnews_file
 from benchmarks.paired import compared
 
 NAME = "full_tuning"
 WAYS = ("adapters", "full")
 LEARNING_RATE = 1e-4
-"""Of `full`."""
+WARMUP_STEPS = 100
+"""Both of `full`."""
 EPOCHS = 3
 QUICK = 480
 """Items that ``--quick`` learns from."""
 
 Run = Mapping[str, Any]
-"""``right``, which test items, `packed`; ``seconds`` of training, ``trainable`` parameters, ``origin``."""
+"""``right``, which test items, `packed`; ``seconds`` of training, ``trainable`` parameters, ``settings``, ``origin``."""
 Runs = dict[str, dict[str, Run]]
 """By way, then by seed."""
 
@@ -59,10 +71,11 @@ def main() -> None:
         runs.update({way: {} for way in ways})
     for seed in range(1 if options.quick else options.seeds):
         for way in ways:
-            if str(seed) not in runs[way]:
+            trained = str(seed) in runs[way]
+            if not trained:
                 runs[way][str(seed)] = learnt(way, data, test, limit=limit, seed=seed)
             tell(f"{way}, seed {seed}: {run_in_words(runs[way][str(seed)], len(test.texts))}")
-            if not options.quick:
+            if not trained and not options.quick:
                 keep(NAME, content_of(runs, len(test.texts)))
     content = content_of(runs, len(test.texts))
     print(json.dumps(content) if options.json else "\n".join(lines(content)))
@@ -74,18 +87,33 @@ def content_of(runs: Runs, items: int) -> dict[str, Any]:
 
 
 def kept() -> Runs:
-    """The runs of earlier sittings."""
+    """The runs of earlier sittings that were trained as this one would train them."""
     path = RESULTS / f"{NAME}.json"
     found = json.loads(path.read_text(encoding="utf-8"))["runs"] if path.exists() else {}
-    return {way: found.get(way, {}) for way in WAYS}
+    return {
+        way: {seed: run for seed, run in found.get(way, {}).items() if run["settings"] == settings_of(way)}
+        for way in WAYS
+    }
+
+
+def settings_of(way: str) -> dict[str, Any]:
+    """What a run follows from beside its seed, as far as it can be named."""
+    settings: dict[str, Any] = {"epochs": EPOCHS, "format": float_format()}
+    if way == "full":
+        return {**settings, "learning_rate": LEARNING_RATE, "warmup_steps": WARMUP_STEPS}
+    recipe = (SOURCE / "recipes" / "ag-news.toml").read_bytes()
+    return {**settings, "recipe_sha256": hashlib.sha256(recipe).hexdigest(), "validation": 0, "keep": "last"}
 
 
 def learnt(way: str, data: Path, test: Items, *, limit: int | None, seed: int) -> Run:
     """Train one way with one seed."""
     folder = runs_of(NAME) / f"{way}-{limit or 'all'}-seed{seed}"
-    way_of = {"adapters": adapters, "full": full}[way]
-    predicted, run = way_of(data, test, folder=folder, limit=limit, seed=seed)
-    return {"right": packed(predicted == np.asarray(test.labels)), **run, "origin": origin()}
+    if way == "adapters":
+        predicted, run = adapters(data, test, folder=folder, limit=limit, seed=seed)
+    else:
+        predicted, run = full(data, test, limit=limit, seed=seed)
+    right = packed(predicted == np.asarray(test.labels))
+    return {"right": right, **run, "settings": settings_of(way), "origin": origin()}
 
 
 def run_in_words(run: Run, items: int) -> str:
@@ -127,10 +155,8 @@ def cleaned(items: Items) -> Items:
     return Items(tuple(clean(text, steps) for text in items.texts), items.labels)
 
 
-def full(
-    data: Path, test: Items, *, folder: Path, limit: int | None, seed: int
-) -> tuple[NDArray[np.int64], dict[str, Any]]:
-    """Trainer with everything trained: as `adapters`; nothing of it is left in ``folder``."""
+def full(data: Path, test: Items, *, limit: int | None, seed: int) -> tuple[NDArray[np.int64], dict[str, Any]]:
+    """Trainer with everything trained: as `adapters`, but nothing of it is left on disk."""
     import torch
 
     from benchmarks.peers import (
@@ -146,7 +172,7 @@ def full(
     quieten()
     torch.manual_seed(seed)
     flags = on_this_machine(replace(TUNED, adapters=False, attention="eager"))
-    flags = replace(flags, arguments={**flags.arguments, "seed": seed, "warmup_steps": 100})
+    flags = replace(flags, arguments={**flags.arguments, "seed": seed, "warmup_steps": WARMUP_STEPS})
     place = backbone_folder("minilm")
     model, tokenizer = build_model(place, flags), load_tokenizer(place)
     items, texts = cleaned(agnews(data, "train", count=limit)), cleaned(test).texts

@@ -70,6 +70,11 @@ def measured_draws(name: str, found: Mapping[str, Any]) -> int:
     return len(found[name]["seeds"][0]) if settings == json.loads(json.dumps(asdict(ROWS[name]))) else 0
 
 
+def of_today(found: Mapping[str, Any]) -> dict[str, Any]:
+    """The rows that were measured with the settings that they have today."""
+    return {name: found[name] for name in ROWS if measured_draws(name, found)}
+
+
 def answers_of(name: str, found: Mapping[str, Any]) -> dict[str, Answers]:
     """What earlier sittings kept of a row, by seed; rows of before answers were kept have none."""
     return dict(found[name].get("answers", {})) if measured_draws(name, found) else {}

@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PAGE = DOCS / "techniques.md"
 PICTURE = DOCS / "pictures" / "techniques.png"
 SURE = 0.05
+UNKNOWN = "of a commit that was not kept"
 
 
 def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]) -> list[str]:
@@ -28,20 +29,31 @@ def technique_lines(results: Mapping[str, Any], names: Sequence[tuple[str, str]]
     for room in dict.fromkeys(room for room, _ in names):
         lines += ["", f"### {room}", "", *_head()]
         lines += [_row(name, found.get(name)) for where, name in names if where == room]
-    return [*lines[1:], "", *_origins("Rows", ((one["origin"], f" in {one['format']}") for one in found.values()))]
+    return [*lines[1:], "", *_origins("Rows", ({**one["origin"], "format": one["format"]} for one in found.values()))]
 
 
-def _origins(what: str, told: Iterable[tuple[Mapping[str, Any], str]]) -> list[str]:
-    """How many of something are of which processor and commit, (origin, further words): of several sittings."""
-    counts = Counter(
-        f"{origin['processor']}{how}, commit {origin['git']['commit'][:7]}" for origin, how in told if origin["git"]
-    )
-    return [f"{what}: {'; '.join(f'{count} on {where}' for where, count in counts.items())}."] if counts else []
+def _origins(what: str, told: Iterable[Mapping[str, Any] | None], *, unknown: int = 0) -> list[str]:
+    """How many of something are of which processor, format and commit, of several sittings; None: that is not known."""
+    counts = Counter(_origin(one) for one in told)
+    counts[UNKNOWN] += unknown
+    places = [f"{count} {where}" for where, count in counts.items() if count]
+    return [f"{what}: {'; '.join(places)}."] if places else []
 
 
-def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Accuracy without and with a teacher or texts without labels, draw by draw; what has no result yet says so."""
-    found = results.get("teaching", {}).get("rows", {})
+def _origin(one: Mapping[str, Any] | None) -> str:
+    if one is None or not one["git"]:
+        return UNKNOWN
+    changed = " and changes" if one["git"]["dirty"] else ""
+    return f"on {one['processor']} in {one['format']}, commit {one['git']['commit'][:7]}{changed}"
+
+
+def teaching_lines(found: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Accuracy without and with a teacher or texts without labels, draw by draw; what has no result yet says so.
+
+    Args:
+        found: rows of the measurement, by name.
+        names: of every row, in order.
+    """
     lines = ["| learnt from | without | with | difference (95 %) | p | draws |", "|---|---|---|---|---|---|"]
     for name in names:
         one = found.get(name)
@@ -53,8 +65,7 @@ def teaching_lines(results: Mapping[str, Any], names: Sequence[str]) -> list[str
         lines.append(f"| {name} | {off} | {on} | {difference} | {_probability(one['p'])} | {len(one['seeds'][0])} |")
     answers = [answer for one in found.values() for answer in one.get("answers", {}).values()]
     older = sum(len(one["seeds"][0]) for one in found.values()) - len(answers)
-    origins = _origins("Draws", ((answer["origin"], "") for answer in answers))
-    return [*lines, "", *origins, *([f"Of {older} it was not kept."] if older else [])]
+    return [*lines, "", *_origins("Draws", (answer["origin"] for answer in answers), unknown=older)]
 
 
 def tuning_lines(results: Mapping[str, Any]) -> list[str]:
@@ -76,9 +87,10 @@ def tuning_lines(results: Mapping[str, Any]) -> list[str]:
     by, low, high = (100 * found[key] for key in ("difference", "low", "high"))
     where = "within" if result["within"] else "outside"
     told = f"{by:+.2f} points ({low:+.2f} to {high:+.2f}, p {_probability(found['p'])})"
-    runs = ((run["origin"], "") for runs in result["runs"].values() for run in runs.values())
+    runs = [result["runs"][way] for way in names]
+    shared = [run[seed]["origin"] for run in runs for seed in run if all(seed in other for other in runs)]
     last = f"Adapters against all weights: {told}, {where} the interval of the latter."
-    return [*lines, "", last, *_origins("Runs", runs)]
+    return [*lines, "", last, *_origins("Runs", shared)]
 
 
 def _draws(accuracies: Sequence[float]) -> str:

@@ -18,12 +18,16 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
-def git_state() -> dict[str, Any] | None:
-    """Commit and whether the tree was changed since, of the repository one stands in; none outside of one."""
+def git_state(*, beside: str | None = None) -> dict[str, Any] | None:
+    """Commit and whether the tree was changed since, of the repository one stands in; none outside of one.
+
+    Changes under ``beside``, a path from the root of the repository, do not count.
+    """
+    excluded = ["--", ":/", f":(top,exclude){beside}"] if beside else []
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False, timeout=10)
         status = subprocess.run(
-            ["git", "status", "--porcelain"], capture_output=True, text=True, check=False, timeout=10
+            ["git", "status", "--porcelain", *excluded], capture_output=True, text=True, check=False, timeout=10
         )
     except (FileNotFoundError, subprocess.TimeoutExpired):
         return None

@@ -66,7 +66,8 @@ def test_a_run_is_trained_once_and_kept(tmp_path, monkeypatch, capsys):
     def learnt(way, _data, _test, *, limit, seed):
         assert limit is None
         trained.append((way, seed))
-        return {"right": packed(np.arange(100) >= 10), "seconds": 1.0, "trainable": 10}
+        settings = full_tuning.settings_of(way)
+        return {"right": packed(np.arange(100) >= 10), "seconds": 1.0, "trainable": 10, "settings": settings}
 
     monkeypatch.setattr(full_tuning, "RESULTS", tmp_path)
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
@@ -83,4 +84,8 @@ def test_a_run_is_trained_once_and_kept(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["full_tuning", "--seeds", "1", "--only", "full", "--again"])
     full_tuning.main()
     assert trained[3:] == [("full", 0)]
+    monkeypatch.setattr(full_tuning, "LEARNING_RATE", 2e-4)
+    monkeypatch.setattr("sys.argv", ["full_tuning", "--seeds", "1"])
+    full_tuning.main()
+    assert trained[4:] == [("full", 0)], "what was trained otherwise is no seed of the same"
     assert "90.00 %" in capsys.readouterr().out

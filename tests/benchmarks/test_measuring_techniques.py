@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -7,6 +9,8 @@ import pytest
 
 from benchmarks import techniques as measurement
 from benchmarks.drawing import filled, read_results, technique_tables
+from benchmarks.teaching import of_today
+from benchmarks.teaching_rows import ROWS
 from benchmarks.technique_arms import Answer, Items, judged_items, merged, recipe_table, skewed
 from benchmarks.technique_page import PAGE, teaching_lines, technique_lines, tuning_lines
 from benchmarks.technique_rows import Technique, chosen
@@ -47,7 +51,9 @@ def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
 
     monkeypatch.setattr(measurement, "answer", answer)
     monkeypatch.setattr(
-        measurement, "origin", lambda: {"processor": "some", "git": {"commit": 40 * "a", "dirty": False}}
+        measurement,
+        "origin",
+        lambda: {"processor": "some", "format": "bf16", "git": {"commit": 40 * "a", "dirty": False}},
     )
     row = measured(Technique("better", "Room", {"text": {"max_length": 64}}), tmp_path, quick=False)
     assert (row["off"], row["on"], row["seeds"]) == (0.5, pytest.approx(5 / 6), 3)
@@ -103,15 +109,21 @@ def test_the_page_is_drawn_from_the_results():
 
 def test_draws_are_told_by_their_mean_least_and_greatest():
     row = {"seeds": [[0.5, 0.7], [0.8, 0.9]], "difference": 0.25, "low": 0.1, "high": 0.4, "p": 0.0001}
-    lines = teaching_lines({"teaching": {"rows": {"few": row}}}, ["few", "more"])
+    lines = teaching_lines({"few": row}, ["few", "more"])
     few = "| few | 60.00 % (50.00 to 70.00) | 85.00 % (80.00 to 90.00) | +25.00 (+10.00 to +40.00) | < 0.001 | 2 |"
-    assert lines[2:] == [few, "| more | not measured | | | | |", "", "Of 2 it was not kept."]
-    origin = {"processor": "a CPU", "git": {"commit": "0123456789"}}
-    kept = {"rows": {"few": {**row, "answers": {"0": {"origin": origin}}}}}
-    assert teaching_lines({"teaching": kept}, ["few"])[-2:] == [
-        "Draws: 1 on a CPU, commit 0123456.",
-        "Of 1 it was not kept.",
-    ]
+    assert lines[2:] == [few, "| more | not measured | | | | |", "", "Draws: 2 of a commit that was not kept."]
+    origin = {"processor": "a CPU", "format": "bf16", "git": {"commit": "0123456789", "dirty": True}}
+    kept = {**row, "answers": {"0": {"origin": origin}}}
+    told = "Draws: 1 on a CPU in bf16, commit 0123456 and changes; 1 of a commit that was not kept."
+    assert teaching_lines({"few": kept}, ["few"])[-1] == told
+
+
+def test_a_row_that_is_another_today_is_not_drawn():
+    name, row = next(iter(ROWS.items()))
+    settings = json.loads(json.dumps(asdict(row)))
+    found = {"seeds": [[0.5], [0.6]], "settings": settings}
+    assert of_today({name: found}) == {name: found}
+    assert of_today({name: {**found, "settings": {**settings, "labels": 3}}, "of old": found}) == {}
 
 
 def test_adapters_stand_beside_full_tuning():
@@ -122,6 +134,7 @@ def test_adapters_stand_beside_full_tuning():
         "| every weight of MiniLM, by Trainer | 1,234 | 93.36 % (92.00 to 94.00) | 1 | 10 |",
     ]
     difference = {"difference": -0.002, "low": -0.01, "high": 0.004, "p": 0.53}
-    both = {"ways": {"full": full, "adapters": full}, "difference": difference, "within": True, "runs": {}}
+    runs = {"full": {"0": {"origin": None}}, "adapters": {"0": {"origin": None}, "1": {"origin": None}}}
+    both = {"ways": {"full": full, "adapters": full}, "difference": difference, "within": True, "runs": runs}
     told = "Adapters against all weights: -0.20 points (-1.00 to +0.40, p 0.530), within the interval of the latter."
-    assert tuning_lines({"full_tuning": both})[-1] == told
+    assert tuning_lines({"full_tuning": both})[-2:] == [told, "Runs: 2 of a commit that was not kept."]
