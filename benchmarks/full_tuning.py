@@ -49,7 +49,7 @@ QUICK = 480
 """Items that ``--quick`` learns from."""
 
 Run = Mapping[str, Any]
-"""``right``, which test items, `packed`; ``seconds`` of training, ``trainable`` parameters, ``settings``, ``origin``."""
+"""``right``, which test items, `packed`; ``seconds`` of training, ``trainable``, `settings_of`, ``origin``."""
 Runs = dict[str, dict[str, Run]]
 """By way, then by seed."""
 

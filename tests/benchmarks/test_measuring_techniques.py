@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 
 import numpy as np
@@ -50,11 +51,8 @@ def test_a_row_compares_seed_by_seed(tmp_path, monkeypatch):
         return Answer(predicted, 2.0 if changes else 1.0, 10)
 
     monkeypatch.setattr(measurement, "answer", answer)
-    monkeypatch.setattr(
-        measurement,
-        "origin",
-        lambda: {"processor": "some", "format": "bf16", "git": {"commit": 40 * "a", "dirty": False}},
-    )
+    origin = {"processor": "some", "format": "bf16", "git": {"commit": 40 * "a", "dirty": False}}
+    monkeypatch.setattr(measurement, "origin", lambda: origin)
     row = measured(Technique("better", "Room", {"text": {"max_length": 64}}), tmp_path, quick=False)
     assert (row["off"], row["on"], row["seeds"]) == (0.5, pytest.approx(5 / 6), 3)
     assert row["difference"] == pytest.approx(1 / 3) and row["low"] > 0 and row["p"] < 1e-4
