@@ -63,6 +63,14 @@ def test_recipes(pennyweight):
     assert all(entry["name"] in stdout and entry["description"] in stdout for entry in listed)
 
 
+def test_stopped_before_there_is_anything_to_go_on_from(refused, monkeypatch):
+    def shipped():
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pennyweight.recipe_files.shipped_recipes", shipped)
+    assert refused("recipes", code=130) == "pennyweight: stopped"
+
+
 def test_plan(pennyweight):
     code, stdout, stderr = pennyweight("plan", "qv-dense-r4", "--json")
     assert (code, stderr) == (0, "")

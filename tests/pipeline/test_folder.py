@@ -38,6 +38,19 @@ def test_what_a_refused_run_had_worked_stays(work, tmp_path):
     assert not training.exists()
 
 
+def test_a_run_that_is_stopped_before_it_has_worked_leaves_the_folder_to_the_next(make_recipe, monkeypatch, tmp_path):
+    recipe, out = make_recipe(training={"epochs": 1}), tmp_path / "out"
+
+    def train(*_arguments, **_options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("pennyweight.pipeline.run.train_network", train)
+        train_quietly(recipe, out)
+    train_quietly(recipe, out)
+    assert (out / "classifier.json").exists()
+
+
 def test_a_run_that_is_refused_when_it_is_gone_on_with_stays(make_recipe, monkeypatch, tmp_path):
     recipe, out = make_recipe(training={"epochs": 1}), tmp_path / "out"
 

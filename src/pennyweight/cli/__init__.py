@@ -20,7 +20,7 @@ from pennyweight.cli.judging import evaluate, quantise
 from pennyweight.cli.keeping import cache_clear, cache_list
 from pennyweight.cli.making import plan, recipes, train
 from pennyweight.cli.using import predict
-from pennyweight.errors import PennyweightError
+from pennyweight.errors import Interrupted, PennyweightError
 
 app = typer.Typer(
     help="Plan, train, judge and use text classifiers that weigh what you say they may weigh.",
@@ -45,7 +45,10 @@ def main(arguments: list[str] | None = None) -> None:
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
     try:
-        sys.exit(app([one for one in given if one != "--debug"] or ["--help"], standalone_mode=False))
+        code = app([one for one in given if one != "--debug"] or ["--help"], standalone_mode=False)
+        if code == Interrupted.exit_code:  # Ctrl-C where nothing had been done yet that could be gone on with
+            _fail("stopped", code, debug=debug)
+        sys.exit(code)
     except TyperException as error:
         words = error.format_message().rstrip(".").replace("Value error, ", "")
         _fail(f"{words}; --help says what can be given", 2, debug=debug)

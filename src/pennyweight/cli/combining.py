@@ -75,17 +75,17 @@ def merge(  # noqa: PLR0913, PLR0917 - one for each flag
     from pennyweight.manifest import read_manifest
     from pennyweight.startup import load_libraries
 
-    for folder in classifiers:
-        read_manifest(folder)
-    sources = _one_for_each(data, count=len(classifiers))
+    labels = {frozenset(read_manifest(folder).labels) for folder in classifiers}
+    sources = _one_for_each(data, count=len(classifiers), alike=len(labels) == 1)
     load_libraries()
-    from pennyweight.pipeline.combining.merged import compare_merged, notes_on_reading
+    from pennyweight.pipeline.combining.merged import compare_merged, judge_members, notes_on_reading
     from pennyweight.pipeline.combining.merging import blend_of, merge_classifiers
 
     blend = blend_of(method, weights=_numbers(weights), density=density, rank=rank, seed=seed)
+    before = judge_members(classifiers, sources, backbone=backbone) if sources else []
     written = merge_classifiers(classifiers, out, blend, backbone=backbone)
     notes = notes_on_reading(classifiers, written)
-    rows = compare_merged(classifiers, written, sources, backbone=backbone) if sources else []
+    rows = compare_merged(classifiers, before, written, sources, backbone=backbone) if sources else []
     if as_json:
         judged = [row.as_dict() for row in rows]
         print_json({"folders": [str(one) for one in written], "judged": judged, "notes": notes})
@@ -104,8 +104,10 @@ def _numbers(text: str | None) -> tuple[float, ...] | None:
         raise InputError(f"--weights {text}: give numbers with commas between them, such as 0.5,0.5") from None
 
 
-def _one_for_each(data: list[str] | None, *, count: int) -> list[str]:
-    """A source for each classifier; one given stands for all."""
+def _one_for_each(data: list[str] | None, *, count: int, alike: bool) -> list[str]:
+    """A source for each classifier; one given stands for all, where their labels are alike."""
+    if data and len(data) == 1 < count and not alike:
+        raise InputError(f"--data: these classifiers have different labels; give --data for each of the {count}")
     if data and len(data) not in (1, count):
         raise InputError(f"--data: {len(data)} are given for {count} classifiers; give one for each, or one for all")
     return (data or []) * count if data and len(data) == 1 else data or []

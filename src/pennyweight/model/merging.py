@@ -63,10 +63,11 @@ def merge_adapters(
         dropping anything, gives an adapter that computes the same.
 
     Raises:
-        InputError: ranks that differ, with a method that takes equal ones.
+        InputError: ranks that differ, with a method that takes equal ones; a ``rank`` that no matrix can have.
     """
     if method in OF_FACTORS:
         _require_equal_ranks(adapters)
+    _require_possible_rank(adapters, rank)
     placed = _placed(config, adapters)
     names, weights = [f"part{number}" for number in range(len(adapters))], list(weights)
     if method == "svd" and len(adapters) == 1:  # PEFT would take one adapter as it is, whatever rank is asked for
@@ -135,6 +136,13 @@ def _placed(config: Mapping[str, Any], adapters: Sequence[Adapter]) -> Any:
 def _union(adapters: Sequence[Adapter]) -> list[PlannedMatrix]:
     """Each matrix that any of the adapters stands on, once."""
     return list({matrix.name: matrix for adapter in adapters for matrix in adapter.planned}.values())
+
+
+def _require_possible_rank(adapters: Sequence[Adapter], rank: int | None) -> None:
+    shapes = [(up.shape[0], down.shape[1]) for adapter in adapters for down, up in adapter.factors.values()]
+    most = max(min(shape) for shape in shapes)
+    if rank is not None and rank > most:
+        raise InputError(f"--rank {rank}: no matrix that is merged can have a rank above {most}; give {most} or less")
 
 
 def _require_equal_ranks(adapters: Sequence[Adapter]) -> None:

@@ -140,7 +140,7 @@ class Run:
             self.accelerator.wait_for_everyone()
             try:
                 yield
-            except InputError:
+            except (InputError, KeyboardInterrupt):
                 if begins:
                     forget_unworked(self.out)
                 raise

@@ -89,6 +89,8 @@ class Windows(Section):
     def _no_dead_options(self) -> Self:
         if self.count == 1 and self.pooling != "mean":
             raise ValueError("windows.pooling has no meaning with windows.count = 1: raise windows.count")
+        if self.count == 1 and self.overlap != Windows.model_construct().overlap:
+            raise ValueError("windows.overlap has no meaning with windows.count = 1: raise windows.count")
         return self
 
 

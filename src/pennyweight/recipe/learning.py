@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt
+from pydantic import BeforeValidator, Field, StrictBool, StrictFloat, StrictInt, model_validator
 
 from pennyweight.recipe.fields import (
     AboveZero,
@@ -50,6 +50,14 @@ class Objective(Section):
     """Divisor of the cosines in that stage; the smaller, the more the nearest texts count."""
     contrastive_learning_rate: AboveZero | None = None
     """Peak learning rate of that stage; none: `training.learning_rate`."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        plain = Objective.model_construct()
+        for key, loss in (("gamma", "focal"), ("q", "gce")):
+            if self.loss != loss and getattr(self, key) != getattr(plain, key):
+                raise ValueError(f"objective.{key} has no meaning without objective.loss = {loss!r}: leave it out")
+        return self
 
 
 class Training(Section):
@@ -109,6 +117,16 @@ class Training(Section):
     """Optimizer steps between checkpoints; one is also written after each validation."""
     seed: Annotated[StrictInt, Field(ge=0, lt=2**31)] = 0
     """Seed of everything random: split, initial weights, order, dropout."""
+
+    @model_validator(mode="after")
+    def _no_dead_options(self) -> Self:
+        plain = Training.model_construct()
+        for key, schedule in (("cycles", "cosine-restarts"), ("plateau_patience", "plateau")):
+            if self.schedule != schedule and getattr(self, key) != getattr(plain, key):
+                raise ValueError(
+                    f"training.{key} has no meaning without training.schedule = {schedule!r}: leave it out"
+                )
+        return self
 
 
 class Evaluation(Section):

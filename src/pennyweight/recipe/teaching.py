@@ -112,5 +112,8 @@ class Unlabelled(Section):
         if self.labeller == "teachers" and (self.rounds, self.labellers) != (1, 1):
             raise ValueError("unlabelled.rounds and labellers have no meaning with unlabelled.labeller = 'teachers'")
         if self.labeller == "mixture" and self.rounds == 1 and self.labellers != 1:
-            raise ValueError("unlabelled.labellers train from the second round on where the first is a mixture's")
+            raise ValueError(
+                "unlabelled.labeller = 'mixture' asks no network in the first round: set unlabelled.rounds to 2 or "
+                "more for unlabelled.labellers, or leave them out"
+            )
         return self

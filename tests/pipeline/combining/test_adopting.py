@@ -192,7 +192,7 @@ def test_what_is_given_wrongly_is_refused(refused, adapter, tmp_path):
     out = tmp_path / "out"
     assert "tells 3 classes apart" in refused("adopt", adapter, "--labels", "a,b", "--out", out)
     assert "tells 3 classes apart" in refused("adopt", adapter, "--labels", "a,b", "--dry-run")
-    assert "distinct" in refused("adopt", adapter, "--labels", "a,b,a", "--out", out)
+    assert "a name of its own" in refused("adopt", adapter, "--labels", "a,b,a", "--out", out)
     assert "give --out and --labels" in refused("adopt", adapter, "--out", out)
     assert "no such folder" in refused("adopt", tmp_path / "none", "--dry-run")
     (tmp_path / "empty").mkdir()

@@ -13,7 +13,7 @@ from pennyweight.evaluation.calibration import fit_temperature
 from pennyweight.evaluation.decisions import tune_thresholds
 from pennyweight.opening import load
 from pennyweight.pipeline.combining.ensembling import make_ensemble
-from pennyweight.pipeline.combining.merged import compare_merged
+from pennyweight.pipeline.combining.merged import compare_merged, judge_members
 from pennyweight.pipeline.combining.merging import Blend, merge_classifiers
 
 TEXTS = [text for text, _ in tagged(40, seed=4)]
@@ -102,7 +102,8 @@ def test_merged_with_itself_it_is_itself(taggers, source, tmp_path):
     merged, own = load(folder), Classifier.load(taggers[0])
     assert merged.manifest.thresholds == pytest.approx(own.manifest.thresholds)
     np.testing.assert_allclose(merged.predict_proba(TEXTS), own.predict_proba(TEXTS), atol=1e-5)
-    [judged] = compare_merged(taggers[:1], [folder], [str(source(31))])
+    data = [str(source(31))]
+    [judged] = compare_merged(taggers[:1], judge_members(taggers[:1], data), [folder], data)
     texts, sets = zip(*tagged(seed=31), strict=True)
     expected = np.mean([set(found) == set(truth) for found, truth in zip(own.predict(texts), sets, strict=True)])
     assert judged.examples == 120

@@ -13,7 +13,7 @@ from tiny import LABELS, make_backbone, sentences, write_csv
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 from pennyweight.manifest import read_manifest
-from pennyweight.pipeline.combining.merged import compare_merged, notes_on_reading
+from pennyweight.pipeline.combining.merged import compare_merged, judge_members, notes_on_reading
 from pennyweight.pipeline.combining.merging import Blend, merge_classifiers
 
 TEXTS = [text for text, _ in sentences(30, seed=9)]
@@ -136,6 +136,16 @@ def test_the_command_tells_before_and_after(pennyweight, trained, task, task_dat
     assert "accuracy before" in stdout
 
 
+def test_data_that_cannot_be_judged_on_are_refused_before_anything_is_written(
+    refused, trained, task, task_data, small_csv, tmp_path
+):
+    out = tmp_path / "out"
+    told = refused("merge", trained, task, "--out", out, "--method", "cat", "--data", small_csv)
+    assert "different labels; give --data for each of the 2" in told
+    refused("merge", trained, task, "--out", out, "--method", "cat", "--data", task_data, "--data", small_csv)
+    assert not out.exists()
+
+
 def test_numbers_in_the_data_of_one_mean_its_own_labels(trained, turned, tmp_path):
     """The merged classifier has the first one's order of labels; the second one's data are numbered by the second's."""
     folders = [trained, turned]
@@ -145,7 +155,7 @@ def test_numbers_in_the_data_of_one_mean_its_own_labels(trained, turned, tmp_pat
         order = read_manifest(folder).labels
         rows = [(text, order.index(label)) for text, label in sentences(60, seed=3)]
         sources.append(str(write_csv(tmp_path / f"numbered{place}.csv", rows)))
-    first, second = compare_merged(folders, merged, sources)
+    first, second = compare_merged(folders, judge_members(folders, sources), merged, sources)
     assert first.after == second.after
     assert second.before.value > 0.45
 
@@ -173,9 +183,9 @@ def test_what_cannot_be_merged_is_refused(refused, trained, stock, task, make_re
 
     assert "not one of 'linear', 'ties'" in rejected(trained, trained, "--method", "average")
     assert "3 are given for 2" in rejected(trained, trained, "--weights", "1,2,3")
-    assert "at least 0" in rejected(trained, trained, "--weights", "-1,2")
+    assert "numbers of 0 or more" in rejected(trained, trained, "--weights", "-1,2")
     assert "give numbers" in rejected(trained, trained, "--weights", "a,b")
-    assert "at least 0" in rejected(trained, trained, "--weights", "nan,1")
+    assert "numbers of 0 or more" in rejected(trained, trained, "--weights", "nan,1")
     assert "no meaning with --method linear" in rejected(trained, trained, "--density", "0.5")
     assert "above 0" in rejected(trained, trained, "--method", "ties", "--density", "0")
     assert "--rank goes with" in rejected(trained, trained, "--rank", "3")
@@ -230,6 +240,18 @@ def test_that_texts_were_read_otherwise_is_said(trained, make_recipe, task, tmp_
     ]
     assert notes_on_reading([trained, trained], [tmp_path]) == []
     assert notes_on_reading([other, task], [tmp_path / "one", tmp_path / "two"]) == []
+
+
+def test_a_rank_that_no_matrix_can_have_is_refused(trained, tmp_path):
+    with pytest.raises(InputError, match="--rank 1000: no matrix that is merged can have a rank above 32; give 32"):
+        merge_classifiers([trained, trained], tmp_path / "out", Blend("svd", rank=1000))
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_record_of_a_merge_names_what_had_a_say(trained, tmp_path):
+    for method, density in (("linear", None), ("ties", 0.5)):
+        merge_classifiers([trained, trained], tmp_path / method, Blend(method))
+        assert read_manifest(tmp_path / method).environment["merged"]["density"] == density
 
 
 def test_density_is_the_share_of_elements_that_ties_keeps(trained, tmp_path):

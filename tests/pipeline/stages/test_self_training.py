@@ -229,7 +229,7 @@ def test_the_classes_are_as_frequent_as_among_the_labels(make_recipe, texts, lea
         ({"unlabelled": {"source": "x", "labeller": "teachers"}}, "name them in teachers.sources"),
         (
             {"unlabelled": {"source": "x", "labeller": "mixture", "labellers": 3}},
-            "train from the second round on",
+            "asks no network in the first round",
         ),
         (
             {"unlabelled": {"source": "x", "labeller": "teachers", "rounds": 2}, "teachers": {"sources": "t"}},

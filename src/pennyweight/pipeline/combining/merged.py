@@ -45,16 +45,29 @@ def notes_on_reading(before: Sequence[Path], after: Sequence[Path]) -> list[str]
     return [f"texts are read as {before[0]} reads them; the others were trained with another {listed(keys)}"]
 
 
+def judge_members(
+    classifiers: Sequence[Path], sources: Sequence[str], *, backbone: str | None = None
+) -> list[AnyMetrics]:
+    """Judge each classifier on its own data; raises as reading them does, with nothing merged yet."""
+    opened = (load(folder, backbone=backbone) for folder in classifiers)
+    return [_judged(one, one, source) for one, source in zip(opened, sources, strict=True)]
+
+
 def compare_merged(
-    before: Sequence[Path], after: Sequence[Path], sources: Sequence[str], *, backbone: str | None = None
+    classifiers: Sequence[Path],
+    before: Sequence[AnyMetrics],
+    after: Sequence[Path],
+    sources: Sequence[str],
+    *,
+    backbone: str | None = None,
 ) -> list[Judged]:
-    """Judge each classifier and what it was merged into on the same data; raises as reading them does."""
+    """Judge what classifiers were merged into on the data that each of them was judged on ``before``."""
     rows = []
-    merged = list(after) * (len(before) if len(after) == 1 else 1)
-    for own, whole, source in zip(before, merged, sources, strict=True):
-        one, other = (load(folder, backbone=backbone) for folder in (own, whole))
-        first, second = (_judged(predictor, one, source) for predictor in (one, other))
-        rows.append(Judged(own.resolve().name, source, first.examples, first.accuracy, second.accuracy))
+    merged = list(after) * (len(classifiers) if len(after) == 1 else 1)
+    for folder, first, whole, source in zip(classifiers, before, merged, sources, strict=True):
+        own, other = (load(one, backbone=backbone) for one in (folder, whole))
+        second = _judged(other, own, source)
+        rows.append(Judged(folder.resolve().name, source, first.examples, first.accuracy, second.accuracy))
     return rows
 
 

@@ -66,7 +66,7 @@ def blend_of(
     if density is not None and method not in PRUNING:
         raise InputError(f"--density has no meaning with --method {method}: leave it out")
     if density is not None and not 0 < density <= 1:
-        raise InputError(f"--density {density}: is above 0 and at most 1")
+        raise InputError(f"--density {density}: give a share above 0 and at most 1")
     if rank is not None and method != "svd":
         raise InputError(f"--rank goes with --method svd, and only with it; {method} has the rank that follows")
     return Blend(method, weights, 0.5 if density is None else density, rank, seed)
@@ -109,7 +109,12 @@ def merge_classifiers(folders: Sequence[Path], out: Path, blend: Blend, *, backb
         rank=blend.rank,
         seed=blend.seed,
     )
-    origin = {**vars(blend), "weights": weights, "of": [folder.resolve().name for folder in folders]}
+    origin = {
+        **vars(blend),
+        "weights": weights,
+        "density": blend.density if blend.method in PRUNING else None,
+        "of": [folder.resolve().name for folder in folders],
+    }
     if len({frozenset(manifest.labels) for manifest in manifests}) == 1:
         _write(out, _together(members, weights, files), merged, files, origin)
         return [out]
@@ -144,7 +149,7 @@ def _weights(blend: Blend, *, count: int) -> list[float]:
     if len(given) != count:
         raise InputError(f"--weights: {len(given)} are given for {count} classifiers; give one for each")
     if min(given) < 0 or not 0 < sum(given) < float("inf"):
-        raise InputError("--weights: are at least 0, and not all of them 0")
+        raise InputError("--weights: give finite numbers of 0 or more that are not all 0")
     return [weight / sum(given) for weight in given]
 
 

@@ -177,7 +177,7 @@ def require_labels(published: Published, labels: Sequence[str], *, classes: int)
             f"one name for each, in the order of training"
         )
     if len({label.strip() for label in labels} - {""}) < len(labels):
-        raise InputError("--labels: label names are distinct and not empty, these are not")
+        raise InputError("--labels: give each label a name of its own that is not empty")
 
 
 def _pairs(published: Published) -> dict[str, tuple[tuple[int, ...], tuple[int, ...]]]:
