@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import signal
 
 # Threads cost more than they bring on models of a few kilobytes; subprocesses inherit this.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -16,6 +17,13 @@ from tiny import full_size_roberta, make_backbone, sentences, table_of, write_cs
 from pennyweight.evaluation.toml_text import as_toml
 from pennyweight.recipe import Recipe
 from pennyweight.recipe_files import build_recipe
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _ctrl_c():
+    """A shell that starts tests in its background has them ignore Ctrl-C, which some of them send themselves."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import train_quietly
+from tiny import write_csv
 
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.pipeline.folder import forget_unworked
@@ -49,6 +50,13 @@ def test_a_run_that_is_stopped_before_it_has_worked_leaves_the_folder_to_the_nex
         train_quietly(recipe, out)
     train_quietly(recipe, out)
     assert (out / "classifier.json").exists()
+
+
+def test_a_run_that_is_refused_leaves_no_folder_that_it_has_made(make_recipe, tmp_path):
+    recipe = make_recipe(data={"source": str(write_csv(tmp_path / "one.csv", [("a text", "x")] * 8))})
+    with pytest.raises(InputError):
+        train_quietly(recipe, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_run_that_is_refused_when_it_is_gone_on_with_stays(make_recipe, monkeypatch, tmp_path):

@@ -203,8 +203,8 @@ def test_resuming_after_a_kill_before_anything_was_written_begins(make_recipe, t
 
 def test_what_a_kill_left_of_a_checkpoint_goes_with_the_run(make_recipe, tmp_path):
     out = tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        train_recipe(make_recipe(), out, speaker=Stopping(enabled=False))
+    with pytest.raises(Killed):
+        train_recipe(make_recipe(), out, speaker=Dying(enabled=False))
     (out / "training" / ".checkpoint.safetensors.k1ll3d").write_bytes(b"half")
     train_quietly(make_recipe(), out, resume=True)
     assert not (out / "training").exists()
@@ -215,19 +215,23 @@ def test_resuming_on_changed_data_is_refused(tiny_roberta, small_csv, tmp_path):
     data.write_text(small_csv.read_text())
     table = table_of(tiny_roberta, data, epochs=1)
     recipe, out = build_recipe(table), tmp_path / "out"
-    with pytest.raises(KeyboardInterrupt):
-        train_recipe(recipe, out, speaker=Stopping(enabled=False))
+    with pytest.raises(Killed):
+        train_recipe(recipe, out, speaker=Dying(enabled=False))
     header, first, *rest = data.read_text().splitlines(keepends=True)
     data.write_text("".join([header, first.replace(",", " moreover,", 1), *rest]))
     with pytest.raises(InputError, match="has changed since the run"):
         train_recipe(recipe, out, resume=True, speaker=Speaker(enabled=False))
 
 
-class Stopping(Speaker):
-    """Interrupts where training would begin, after the run's folder was made."""
+class Killed(BaseException):
+    """Stands for the end of a process, which nothing in it has a chance to answer."""
+
+
+class Dying(Speaker):
+    """Dies where training would begin, after the run's folder was made."""
 
     def bar(self, what: str, total: int) -> Bar:
-        raise KeyboardInterrupt
+        raise Killed
 
 
 def test_resuming_into_a_folder_of_something_else_is_refused_and_touches_nothing(tiny_roberta, small_csv, tmp_path):

@@ -81,7 +81,7 @@ def pairs(found: Sequence[Pair]) -> Grid:
     """One line for each pair: the difference in points, and whether it is more than chance."""
     columns = (
         *("first", "second", "accuracy, points", "macro F1, points", "only first : only second"),
-        *("p", "p corrected", "verdict"),
+        *("p", "p corrected", "verdict by accuracy"),
     )
     rows = tuple(
         (

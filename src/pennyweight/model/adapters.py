@@ -164,7 +164,7 @@ def require_same_shapes(tensors: Mapping[str, Tensor], expected: Mapping[str, Te
         if tensor.shape != expected[name].shape:
             raise InputError(
                 f"{path}: {name} has shape {list(tensor.shape)}, this backbone needs {list(expected[name].shape)}: "
-                f"it was made for a backbone of another width"
+                f"it was made for a backbone of another width, or for another number of labels"
             )
 
 

@@ -65,13 +65,15 @@ def hold_folder(out: Path) -> Iterator[None]:
         InputError: another process holds the folder.
         RunError: the folder cannot be made.
     """
-    path = out / TRAINING / LOCK
+    path, new = out / TRAINING / LOCK, not out.exists()
     refusal = f"--out {out}: another process is training here; wait for it, or give another folder"
     try:
         with held(path, refusal=refusal):
             yield
     finally:
         _remove_if_empty(path.parent)
+        if new:
+            _remove_if_empty(out)
 
 
 def open_run(out: Path, recipe: Recipe, *, inputs: Mapping[str, str], resume: bool) -> bool:
@@ -116,7 +118,10 @@ def require_same_recipe(begun: Mapping[str, Any], recipe: Recipe, out: Path) -> 
     """Raises InputError, naming the first differing key, where the run in ``out`` was begun with another recipe."""
     before, now = (build_recipe(begun, where=str(out)).model_dump(mode="json"), recipe.model_dump(mode="json"))
     if before != now:
-        raise InputError(f"--resume: {out} was begun with another recipe: {_first_difference(before, now)}")
+        raise InputError(
+            f"--resume: {out} was begun with another recipe: {_first_difference(before, now)}; give what it was begun "
+            f"with, or train anew into another folder"
+        )
 
 
 def close_run(out: Path) -> None:

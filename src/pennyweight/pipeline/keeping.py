@@ -15,7 +15,7 @@ from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.files import write_bytes
 from pennyweight.signals import stop_requests
-from pennyweight.training.agreement import agreed
+from pennyweight.training.agreeing import agreed
 
 Arrays = Mapping[str, np.ndarray]
 _PART = 4096

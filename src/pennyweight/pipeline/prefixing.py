@@ -12,7 +12,7 @@ from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.prefix import Prefix, open_prefix
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.signals import stop_requests
-from pennyweight.training.agreement import agreed
+from pennyweight.training.agreeing import agreed
 
 
 def keep_prefix(bench: Workbench, cache: Cache, speaker: Speaker) -> None:

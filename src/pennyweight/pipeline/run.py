@@ -247,8 +247,9 @@ def train_recipe(
     plan.require_within_budget()
     speaker = speaker or Speaker()
     if finished:
+        outcome = read_outcome(folder, recipe, plan)
         speaker.say(f"{folder}: already finished, nothing is left to train")
-        return read_outcome(folder, recipe, plan)
+        return outcome
 
     accelerator = start_process(cpu=cpu)
     speaker.enabled = speaker.enabled and accelerator.is_main_process

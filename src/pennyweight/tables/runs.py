@@ -141,8 +141,8 @@ def _group_table(found: Groups) -> Table:
     for name in (found.column, "items", *(("micro F1",) if several else ()), "macro F1", f"{accuracy} (95 % interval)"):
         table.add_column(name, justify="left" if name == found.column else "right")
     for one in found.groups:
-        micro = () if one.micro_f1 is None else (f"{one.micro_f1:.4f}",)
-        table.add_row(one.group, f"{one.examples:,}", *micro, f"{one.macro_f1:.4f}", _percent(one.accuracy))
+        micro = () if one.micro_f1 is None else (f"{100 * one.micro_f1:.2f} %",)
+        table.add_row(one.group, f"{one.examples:,}", *micro, f"{100 * one.macro_f1:.2f} %", _percent(one.accuracy))
     return table
 
 

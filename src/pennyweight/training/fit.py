@@ -19,7 +19,7 @@ from pennyweight.ahead import ahead
 from pennyweight.errors import Interrupted, RunError
 from pennyweight.model.memory import state_bytes
 from pennyweight.signals import stop_requests
-from pennyweight.training.agreement import agreed
+from pennyweight.training.agreeing import agreed
 from pennyweight.training.checkpoints import Progress, load_checkpoint, save_checkpoint
 from pennyweight.training.feeding import Feeder
 from pennyweight.training.loop import StepReport, training_steps

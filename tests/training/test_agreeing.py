@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pennyweight.pipeline.processes import start_process
-from pennyweight.training.agreement import agreed
+from pennyweight.training.agreeing import agreed
 
 
 class Answers:
