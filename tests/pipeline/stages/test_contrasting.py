@@ -1,11 +1,10 @@
 from __future__ import annotations
 
-import signal
-
 import numpy as np
 import pytest
 import torch
 from conftest import train_quietly
+from stopped import Stopping, weights
 
 from pennyweight.classifier import Classifier
 from pennyweight.console import Speaker
@@ -15,26 +14,7 @@ from pennyweight.pipeline.stages import contrasting
 from pennyweight.training.batch import Batch
 from pennyweight.training.contrastive import contrastive
 
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 STAGE = {"contrastive_epochs": 3, "contrastive_learning_rate": 1e-2}
-
-
-class Interrupting(Speaker):
-    """Stands for a person who stops a run in a stage, after a given step."""
-
-    def __init__(self, stage: str, step: int) -> None:
-        super().__init__(enabled=False)
-        self.stage, self.step = stage, step
-
-    def bar(self, what, total):
-        made = super().bar(what, total)
-
-        def update(done: int, note: str) -> None:
-            if (what, done) == (self.stage, self.step):
-                signal.raise_signal(signal.SIGTERM)
-
-        made.update = update
-        return made
 
 
 @pytest.fixture(scope="module")
@@ -47,25 +27,21 @@ def contrasted(recipe, tmp_path_factory):
     return train_quietly(recipe, tmp_path_factory.mktemp("contrasted") / "out").folder
 
 
-def weights_of(folder):
-    return [(folder / name).read_bytes() for name in WEIGHTS]
-
-
 def test_resumed_in_either_stage_it_is_the_same_classifier(recipe, contrasted, tmp_path):
     out = tmp_path / "out"
     for stage, step, total in (("contrasting", 2, 15), ("contrasting", 14, 15), ("training", 3, 5)):
         with pytest.raises(Interrupted, match=f"stopped after step {step} of {total}.*--resume"):
-            train_recipe(recipe, out, resume=True, speaker=Interrupting(stage, step), cpu=True)
+            train_recipe(recipe, out, resume=True, speaker=Stopping(stage, step), cpu=True)
     assert (out / "training" / "contrastive" / "checkpoint.safetensors").exists()
     train_quietly(recipe, out, resume=True)
-    assert weights_of(out) == weights_of(contrasted)
+    assert weights(out) == weights(contrasted)
     assert not (out / "training").exists()
 
 
 def test_it_makes_a_difference_and_leaves_nothing_behind(recipe, contrasted, make_recipe, tmp_path):
     without = recipe.model_copy(update={"objective": make_recipe().objective})
     plain = train_quietly(without, tmp_path / "plain").folder
-    assert all(one != other for one, other in zip(weights_of(contrasted), weights_of(plain), strict=True))
+    assert all(one != other for one, other in zip(weights(contrasted), weights(plain), strict=True))
     assert not (contrasted / "training").exists()
 
 

@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import random
-import signal
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from conftest import train_quietly
+from stopped import Stopping, weights
 from tiny import LABELS, WORDS, sentences, write_csv
 
 from pennyweight.console import Speaker
@@ -16,7 +16,6 @@ from pennyweight.pipeline import run as run_module
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import doubting
 
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 FILTER = {"label_noise": "drop", "label_noise_folds": 3, "label_noise_epochs": 8}
 WRONG = range(0, 150, 8)
 """Every eighth item bears the label that follows its own."""
@@ -59,10 +58,6 @@ def filtered(recipe_of, tmp_path_factory):
     return train_quietly(recipe_of(), tmp_path_factory.mktemp("filtered") / "out").folder
 
 
-def weights_of(folder):
-    return [(folder / name).read_bytes() for name in WEIGHTS]
-
-
 def test_what_is_dropped_is_mostly_wrong_and_listed_with_its_own_class(filtered):
     lines = pq.read_table(filtered / "report" / "filtered.parquet").to_pylist()
     wrong = [line for line in lines if line["row"] - 1 in WRONG]
@@ -79,27 +74,14 @@ def test_the_network_begins_as_if_nothing_had_been_judged(recipe_of, filtered, t
     never = recipe_of(filter={**FILTER, "label_noise_threshold": 0.999999})
     judged = train_quietly(never, tmp_path / "judged").folder
     plain = train_quietly(recipe_of(filter={"label_noise": "keep"}), tmp_path / "plain").folder
-    assert weights_of(judged) == weights_of(plain) != weights_of(filtered)
-
-
-class Interrupting(Speaker):
-    def __init__(self, stage: str, step: int) -> None:
-        super().__init__(enabled=False)
-        self.stage, self.step = stage, step
-
-    def bar(self, what, total):
-        made = super().bar(what, total)
-        made.update = lambda done, note: (
-            signal.raise_signal(signal.SIGTERM) if (what, done) == (self.stage, self.step) else None
-        )
-        return made
+    assert weights(judged) == weights(plain) != weights(filtered)
 
 
 def test_resumed_in_any_fold_or_after_it_is_the_same(recipe_of, filtered, tmp_path):
     out = tmp_path / "out"
     for stage, step in (("judging labels, fold 1 of 3", 5), ("judging labels, fold 3 of 3", 2), ("training", 1)):
         with pytest.raises(Interrupted, match="--resume"):
-            train_recipe(recipe_of(), out, resume=True, speaker=Interrupting(stage, step), cpu=True)
+            train_recipe(recipe_of(), out, resume=True, speaker=Stopping(stage, step), cpu=True)
     kept = out / "training" / "out-of-fold"
     assert [path.name for path in kept.iterdir()] == [doubting.LOGITS]
     whole = (kept / doubting.LOGITS).read_bytes()
@@ -108,7 +90,7 @@ def test_resumed_in_any_fold_or_after_it_is_the_same(recipe_of, filtered, tmp_pa
         train_quietly(recipe_of(), out, resume=True)
     (kept / doubting.LOGITS).write_bytes(whole)
     train_quietly(recipe_of(), out, resume=True)
-    assert weights_of(out) == weights_of(filtered)
+    assert weights(out) == weights(filtered)
     assert not (out / "training").exists()
     tables = [pq.read_table(folder / "report" / "filtered.parquet").to_pylist() for folder in (out, filtered)]
     assert tables[0] == tables[1]
@@ -143,7 +125,7 @@ def test_relearnt_items_stay_with_the_class_suggested(recipe_of, filtered, tmp_p
         for one in (folder, filtered)
     ]
     assert steps[0] >= steps[1]
-    assert weights_of(folder) != weights_of(filtered)
+    assert weights(folder) != weights(filtered)
 
 
 @pytest.mark.parametrize(("shares", "means"), [("given", [0.6, 0.3, 0.1]), ("even", [1 / 3] * 3)])

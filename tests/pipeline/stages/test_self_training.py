@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 from conftest import train_quietly
-from tiny import LABELS, sentences, write_csv
+from stopped import sixty_texts, weights
+from tiny import LABELS, sentences
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
@@ -16,18 +17,11 @@ from pennyweight.training.likeness import neighbours_by_meaning, neighbours_by_w
 from pennyweight.training.mixture import mixture_logits
 from pennyweight.training.propagation import propagated
 
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
-
-
-def weights(folder) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in WEIGHTS]
-
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     """Sixty texts without labels."""
-    rows = [(text,) for text, _ in sentences(150)[90:]]
-    return str(write_csv(tmp_path_factory.mktemp("texts") / "texts.csv", rows, header=("text",)))
+    return sixty_texts(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture

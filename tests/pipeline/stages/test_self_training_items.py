@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 from conftest import train_quietly
+from stopped import sixty_texts
 from tiny import LABELS, sentences, write_csv
 
 from pennyweight.classifier import Classifier
@@ -20,8 +21,7 @@ TEXTS = [text for text, _ in sentences(150)[90:]]
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     """Sixty texts without labels."""
-    rows = [(text,) for text in TEXTS]
-    return str(write_csv(tmp_path_factory.mktemp("texts") / "texts.csv", rows, header=("text",)))
+    return sixty_texts(tmp_path_factory.mktemp("texts"))
 
 
 @pytest.fixture

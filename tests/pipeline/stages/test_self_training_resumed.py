@@ -2,49 +2,21 @@
 
 from __future__ import annotations
 
-import signal
-
 import pytest
 from conftest import train_quietly
-from tiny import sentences, write_csv
+from stopped import Stopping, sixty_texts, weights
 
-from pennyweight.console import Speaker
 from pennyweight.errors import Interrupted
 from pennyweight.pipeline import keeping
 from pennyweight.pipeline.folder import NEIGHBOURS
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.training import likeness
 
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
-
-
-def weights(folder) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in WEIGHTS]
-
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory):
     """Sixty texts without labels."""
-    rows = [(text,) for text, _ in sentences(150)[90:]]
-    return str(write_csv(tmp_path_factory.mktemp("texts") / "texts.csv", rows, header=("text",)))
-
-
-class Stopping(Speaker):
-    """Stands for a machine that is shut down while some training is at a given step."""
-
-    def __init__(self, what: str, step: int) -> None:
-        super().__init__(enabled=False)
-        self.what, self.step = what, step
-
-    def bar(self, what, total):
-        made = super().bar(what, total)
-
-        def update(done: int, note: str) -> None:
-            if what == self.what and done == self.step:
-                signal.raise_signal(signal.SIGTERM)
-
-        made.update = update
-        return made
+    return sixty_texts(tmp_path_factory.mktemp("texts"))
 
 
 def test_stopped_in_every_stage_and_gone_on_with(make_recipe, texts, tmp_path):

@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import json
-import signal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import train_quietly
+from stopped import WEIGHTS, Stopping, weights
 from tiny import LABELS
 
 from pennyweight.cache import default_cache
 from pennyweight.classifier import Classifier
-from pennyweight.console import Speaker
 from pennyweight.errors import InputError, Interrupted
 from pennyweight.evaluation.decisions import Decision
 from pennyweight.manifest import read_manifest
@@ -22,12 +21,6 @@ from pennyweight.pipeline.preparation import collect
 from pennyweight.pipeline.run import train_recipe
 from pennyweight.pipeline.stages import teachers as teachers_module
 from pennyweight.pipeline.stages.teaching import softened
-
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
-
-
-def weights(folder) -> list[bytes]:
-    return [(folder / name).read_bytes() for name in WEIGHTS]
 
 
 def tensors(folder) -> dict[str, np.ndarray]:
@@ -115,24 +108,6 @@ def test_what_teachers_said_is_in_the_cache(make_recipe, taught, other_order, tm
     monkeypatch.setattr(Classifier, "logits", None)
     recipe = make_recipe(teachers={"sources": [str(other_order)]})
     assert weights(train_quietly(recipe, tmp_path / "again").folder) == weights(taught)
-
-
-class Stopping(Speaker):
-    """Stands for a machine that is shut down while some work is at a given point."""
-
-    def __init__(self, what: str, done: int) -> None:
-        super().__init__(enabled=False)
-        self.what, self.done = what, done
-
-    def bar(self, what, total):
-        made = super().bar(what, total)
-
-        def update(done: int, note: str) -> None:
-            if what.startswith(self.what) and done >= self.done:
-                signal.raise_signal(signal.SIGTERM)
-
-        made.update = update
-        return made
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_its_teachers_said(make_recipe, taught, other_order, tmp_path):

@@ -10,12 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 from conftest import train_quietly
 from safetensors.numpy import load
+from stopped import WEIGHTS
 from tiny import LABELS, tagged, write_csv
 
 from pennyweight.classifier import Classifier
 from pennyweight.errors import InputError
 
-WEIGHTS = ("adapter_model.safetensors", "head.safetensors")
 TRUTH = np.array([[label in labels for label in LABELS] for _, labels in tagged()])
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pennyweight.data.examples import Example
 from pennyweight.data.labels import listed
 from pennyweight.evaluation.judged import AnyMetrics
 from pennyweight.evaluation.metrics import Interval
-from pennyweight.manifest import read_manifest
+from pennyweight.manifest import Manifest, read_manifest
 from pennyweight.opening import load
 from pennyweight.pipeline.preparation import schema_of_card, stream_source
 from pennyweight.predictor import Predictor
@@ -50,7 +51,8 @@ def judge_members(
 ) -> list[AnyMetrics]:
     """Judge each classifier on its own data; raises as reading them does, with nothing merged yet."""
     opened = (load(folder, backbone=backbone) for folder in classifiers)
-    return [_judged(one, one, source) for one, source in zip(opened, sources, strict=True)]
+    manifests = map(read_manifest, classifiers)
+    return [_judged(*one) for one in zip(opened, manifests, sources, strict=True)]
 
 
 def compare_merged(
@@ -64,16 +66,16 @@ def compare_merged(
     """Judge what classifiers were merged into on the data that each of them was judged on ``before``."""
     rows = []
     merged = list(after) * (len(classifiers) if len(after) == 1 else 1)
+    opened = lru_cache(maxsize=1)(partial(load, backbone=backbone))  # what all were merged into is opened once
     for folder, first, whole, source in zip(classifiers, before, merged, sources, strict=True):
-        own, other = (load(one, backbone=backbone) for one in (folder, whole))
-        second = _judged(other, own, source)
+        second = _judged(opened(whole), read_manifest(folder), source)
         rows.append(Judged(folder.resolve().name, source, first.examples, first.accuracy, second.accuracy))
     return rows
 
 
-def _judged(predictor: Predictor, own: Predictor, source: str) -> AnyMetrics:
-    """A classifier on data that are read as ``own`` reads them: labels go by name, for their numbers may be others."""
-    texts, labelled = itertools.tee(stream_source(source, schema_of_card(own.manifest), skipped=[]))
+def _judged(predictor: Predictor, own: Manifest, source: str) -> AnyMetrics:
+    """A classifier on data that are read as ``own`` says: labels go by name, for their numbers may be others."""
+    texts, labelled = itertools.tee(stream_source(source, schema_of_card(own), skipped=[]))
     return predictor.evaluate((one.text for one in texts), _names(own.labels, labelled), resamples=100)
 
 
