@@ -208,7 +208,7 @@ def test_further_problems_are_counted():
         (("head.kind=stock",), "head.pooling has no meaning"),
         (("objective.gamma=1",), "objective.gamma has no meaning without objective.loss = 'focal'"),
         (("objective.loss=focal", "objective.q=0.3"), "objective.q has no meaning without objective.loss = 'gce'"),
-        (("windows.overlap=8",), "windows.overlap has no meaning with windows.count = 1"),
+        (("windows.overlap=8",), "windows.overlap has no meaning without windows.count above 1"),
         (("training.cycles=2",), "training.cycles has no meaning without training.schedule = 'cosine-restarts'"),
         (("training.plateau_patience=2",), "training.plateau_patience has no meaning without"),
         (("head.kind=low-rank",), "head.rank goes with head.kind = 'low-rank'"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictFloat, StrictInt
@@ -73,3 +74,16 @@ class Section(BaseModel):
     """A frozen table of the recipe; an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+def refuse_dead(section: Section, name: str, needs: Mapping[str, tuple[bool, str]]) -> None:
+    """Raises ValueError at a key away from its default that nothing would read.
+
+    Args:
+        section: whose keys these are.
+        name: what the section is called in a recipe.
+        needs: by key, whether what reads it is chosen, and the setting that chooses it.
+    """
+    for key, (met, need) in needs.items():
+        if not met and getattr(section, key) != type(section).model_fields[key].default:
+            raise ValueError(f"{name}.{key} has no meaning without {need}: leave it out")

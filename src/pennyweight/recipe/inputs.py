@@ -24,6 +24,7 @@ from pennyweight.recipe.fields import (
     as_list,
     checked_distinct,
     checked_label_names,
+    refuse_dead,
 )
 
 
@@ -87,10 +88,8 @@ class Windows(Section):
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        if self.count == 1 and self.pooling != "mean":
-            raise ValueError("windows.pooling has no meaning with windows.count = 1: raise windows.count")
-        if self.count == 1 and self.overlap != Windows.model_construct().overlap:
-            raise ValueError("windows.overlap has no meaning with windows.count = 1: raise windows.count")
+        needs = (self.count > 1, "windows.count above 1")
+        refuse_dead(self, "windows", {"pooling": needs, "overlap": needs})
         return self
 
 

@@ -23,6 +23,7 @@ from pennyweight.recipe.fields import (
     Thresholds,
     Weights,
     checked_distinct,
+    refuse_dead,
 )
 
 
@@ -53,10 +54,11 @@ class Objective(Section):
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        plain = Objective.model_construct()
-        for key, loss in (("gamma", "focal"), ("q", "gce")):
-            if self.loss != loss and getattr(self, key) != getattr(plain, key):
-                raise ValueError(f"objective.{key} has no meaning without objective.loss = {loss!r}: leave it out")
+        needs = {
+            "gamma": (self.loss == "focal", "objective.loss = 'focal'"),
+            "q": (self.loss == "gce", "objective.loss = 'gce'"),
+        }
+        refuse_dead(self, "objective", needs)
         return self
 
 
@@ -120,12 +122,11 @@ class Training(Section):
 
     @model_validator(mode="after")
     def _no_dead_options(self) -> Self:
-        plain = Training.model_construct()
-        for key, schedule in (("cycles", "cosine-restarts"), ("plateau_patience", "plateau")):
-            if self.schedule != schedule and getattr(self, key) != getattr(plain, key):
-                raise ValueError(
-                    f"training.{key} has no meaning without training.schedule = {schedule!r}: leave it out"
-                )
+        needs = {
+            "cycles": (self.schedule == "cosine-restarts", "training.schedule = 'cosine-restarts'"),
+            "plateau_patience": (self.schedule == "plateau", "training.schedule = 'plateau'"),
+        }
+        refuse_dead(self, "training", needs)
         return self
 
 
