@@ -239,6 +239,17 @@ def test_a_contrastive_stage_needs_pairs_in_its_batches():
     assert build_recipe({"training": {"batch_size": 3}}).training.batch_size == 3
 
 
+def test_a_first_stage_on_texts_has_keys_that_something_reads_and_adapters_that_others_can_take():
+    texts = {"source": "more.csv", "contrastive_epochs": 1}
+    assert build_recipe({"unlabelled": texts}).unlabelled.contrastive_temperature == 0.05
+    for key in ("contrastive_temperature", "contrastive_learning_rate"):
+        build_recipe({"unlabelled": {**texts, key: 0.01}})
+        with pytest.raises(InputError, match=rf"unlabelled\.{key} has no meaning without .*contrastive_epochs"):
+            build_recipe({"unlabelled": {"source": "more.csv", key: 0.01}})
+    with pytest.raises(InputError, match=r"unlabelled\.contrastive_epochs .* 'pissa'"):
+        build_recipe({"unlabelled": texts, "adapters": {"init": "pissa"}})
+
+
 @pytest.mark.parametrize(
     ("section", "keys"),
     [

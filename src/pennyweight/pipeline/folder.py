@@ -31,7 +31,8 @@ KILLED = ".*"
 """Pattern of what a process killed while writing leaves: the temporary file that would have got a name."""
 CONTRASTIVE = "contrastive"
 OUT_OF_FOLD = "out-of-fold"
-STAGES = (CONTRASTIVE, OUT_OF_FOLD)
+ACQUAINTED = "acquainted"
+STAGES = (CONTRASTIVE, OUT_OF_FOLD, ACQUAINTED)
 """Folders, beside the checkpoint, of the stages before the run proper."""
 
 

@@ -65,6 +65,8 @@ class Workbench:
     """What the frozen layers make of all rows of `table`, where that is kept."""
     extras: dict[str, np.ndarray] = field(default_factory=dict)
     """What else the objective wants to know of every collected item, by name, each [items, …]."""
+    begun: dict[str, Any] = field(default_factory=dict)
+    """Trainable tensors, by name, that every network made anew begins with; what is not named begins by chance."""
     prepared: Any = field(default=None)
     """The network as the accelerator drives it, from the first `fit` on: of several processes it is wrapped once."""
 
@@ -211,10 +213,14 @@ class Workbench:
         return np.asarray(whole.cpu().numpy())
 
     def anew(self, *, seed: int) -> Workbench:
-        """The same items with an untrained network of its own, all that is random about it from another seed."""
+        """The same items with a network of its own that has learnt no label, its seed another."""
         training = self.recipe.training.model_copy(update={"seed": seed})
         recipe = self.recipe.model_copy(update={"training": training})
-        return replace(self, recipe=recipe, network=self.build(seed), prepared=None)
+        network = self.build(seed)
+        own = network.trainable()
+        for name, tensor in self.begun.items():
+            own[name].data.copy_(tensor)
+        return replace(self, recipe=recipe, network=network, prepared=None)
 
     def features(self, items: np.ndarray) -> np.ndarray:
         """What the head sees of some of the collected items, [items, hidden]; every process computes all."""

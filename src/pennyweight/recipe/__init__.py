@@ -185,6 +185,15 @@ class Recipe(Section):
         return self
 
     @model_validator(mode="after")
+    def _begun_adapters_that_can_be_handed_on(self) -> Self:
+        if self.unlabelled.contrastive_epochs and self.adapters.init == "pissa":
+            raise ValueError(
+                "unlabelled.contrastive_epochs hands its adapters on to other networks, and those of adapters.init = "
+                "'pissa' fit the one that they were taken out of alone: leave one of them out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_task(self) -> Self:
         sections = {name: getattr(self, name) for name in type(self).model_fields}
         require_task_fits(sections, self.data.task, self.training.metric)

@@ -17,6 +17,7 @@ from pennyweight.recipe.fields import (
     Share,
     as_list,
     checked_distinct,
+    refuse_dead,
 )
 
 
@@ -59,9 +60,17 @@ class Unlabelled(Section):
     """Source of the texts, as `data.source`, its columns `data.text`; labels in it are ignored. None: no such texts."""
     limit: Positive | None = None
     """Number of texts taken from the start of the source; none: all."""
+    contrastive_epochs: Annotated[StrictInt, Field(ge=0)] = 0
+    """Passes of a first stage over all texts, with and without labels: each is cut in two, and adapters learn which
+    halves belong together, before any label is looked at (arXiv 2006.03659, 2112.09118). All networks begin with them,
+    and `meaning` and `mixture` see the texts by them. 0: no such stage."""
+    contrastive_temperature: AboveZero = 0.05
+    """Divisor of the cosines in that stage; the smaller, the more the nearest texts count."""
+    contrastive_learning_rate: AboveZero = 3e-4
+    """Peak learning rate of that stage, of 64 texts a step."""
     labeller: Literal["self", "mixture", "teachers"] = "self"
     """Who labels the texts: networks trained as the recipe says on what is labelled; or in the first round a `mixture`
-    of Gaussians, one for each class, in what the frozen backbone makes of the texts (Nigam et al. 2000, Machine
+    of Gaussians, one for each class, in what the backbone makes of the texts (Nigam et al. 2000, Machine
     Learning 39), which needs few labels and wants `alignment`; or `teachers.sources`."""
     rounds: Positive = 1
     """How often the texts are labelled; from the second time on by networks that have learnt from them too."""
@@ -77,9 +86,9 @@ class Unlabelled(Section):
         "meaning",
         "words",
     )
-    """What makes texts neighbours: `meaning`, what the untrained network makes of them; `words`, TF-IDF of their tokens
-    and pairs of tokens, without those that more than 3 % of the texts hold (of few texts: more than twenty of them). Of
-    both each has so many `neighbours`, and half of the say."""
+    """What makes texts neighbours: `meaning`, what a network that has learnt no label makes of them; `words`, TF-IDF of
+    their tokens and pairs of tokens, without those that more than 3 % of the texts hold (of few texts: more than twenty
+    of them). Of both each has so many `neighbours`, and half of the say."""
     confidence: Probability = 0.0
     """Least probability of a label that is believed. Classes that are believed less often get a lower threshold, so
     that none starves (Zhang et al. 2021, FlexMatch, arXiv 2110.08263). 0: every text is taken."""
@@ -109,6 +118,14 @@ class Unlabelled(Section):
             raise ValueError("the keys of [unlabelled] need texts: name them in unlabelled.source")
         if not self.neighbours and self.neighbours_by != Unlabelled.model_construct().neighbours_by:
             raise ValueError("unlabelled.neighbours_by has no meaning without unlabelled.neighbours")
+        refuse_dead(
+            self,
+            "unlabelled",
+            {
+                f"contrastive_{key}": (bool(self.contrastive_epochs), "unlabelled.contrastive_epochs of 1 or more")
+                for key in ("temperature", "learning_rate")
+            },
+        )
         if self.labeller == "teachers" and (self.rounds, self.labellers) != (1, 1):
             raise ValueError("unlabelled.rounds and labellers have no meaning with unlabelled.labeller = 'teachers'")
         if self.labeller == "mixture" and self.rounds == 1 and self.labellers != 1:

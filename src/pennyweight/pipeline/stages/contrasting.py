@@ -43,7 +43,7 @@ def contrast(bench: Workbench, folder: Path, speaker: Speaker) -> None:
     (folder / CONTRASTIVE).mkdir(parents=True, exist_ok=True)
     stage = _stage(bench, folder / CONTRASTIVE)
     with speaker.bar("contrasting", stage.feeder.course.total_steps) as bar:
-        stage.run(_showing(bar))
+        stage.run(showing(bar))
     speaker.say(f"contrastive stage: {stage.feeder.course.total_steps:,} steps done, the head learns next")
 
 
@@ -63,7 +63,9 @@ def _deal(labels: Any, batch_size: int, seed: int, epoch: int) -> Any:
     return contrasting_batches(labels, batch_size=batch_size, seed=seed, epoch=epoch)
 
 
-def _showing(bar: Any) -> Callable[[Any, Any], None]:
+def showing(bar: Any) -> Callable[[Any, Any], None]:
+    """A listener to `Fit.run` that moves a bar and shows the loss."""
+
     def listen(report: Any, progress: Any) -> None:
         bar.update(progress.next_step, f"loss {report.loss:.3f}")
 

@@ -15,6 +15,7 @@ from pennyweight.cache import Cache
 from pennyweight.console import Speaker
 from pennyweight.pipeline.keeping import Arrays, in_parts, kept, read_arrays
 from pennyweight.pipeline.preparation import Collected
+from pennyweight.pipeline.stages.acquainting import acquaint
 from pennyweight.pipeline.stages.fitting import train_network
 from pennyweight.pipeline.stages.surveying import Survey
 from pennyweight.pipeline.stages.teachers import Teacher
@@ -52,6 +53,7 @@ def self_train(
     if chosen.source is None:
         return []
     labelled, extras = bench.collected, bench.extras
+    acquaint(bench, folder, speaker)
     shares = _shares(labelled) if chosen.alignment else None
     survey = Survey(bench, labelled, folder, speaker)
     records = []

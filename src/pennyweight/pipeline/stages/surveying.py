@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @dataclass
 class Survey:
-    """Of the texts without labels and the labelled items of a workbench whose network is untrained.
+    """Of the texts without labels and the labelled items of a workbench whose network has learnt no label.
 
     What was found is kept in the run's folder until the run is done, and read where it is there. Both raise
     as `pennyweight.pipeline.keeping.kept`.
