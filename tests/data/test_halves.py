@@ -5,7 +5,7 @@ import pytest
 from test_batches import CLS, SEP, text_of, word_tokenizer
 
 from pennyweight.data.batches import TokenTable, offsets_of, tokenise
-from pennyweight.data.halves import divisible, halves, paired_batches
+from pennyweight.data.halves import both_sides, divisible, halves
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +48,5 @@ def test_special_tokens_are_those_at_the_ends_of_a_row():
     assert found[2:] == [[5], [6]]
 
 
-def test_batches_deal_every_text_once_an_epoch_both_sides_together():
-    batches = paired_batches(10, batch_size=4, seed=3, epoch=0)
-    assert [len(batch) for batch in batches] == [8, 8, 4]
-    assert sorted(np.concatenate(batches).tolist()) == list(range(20))
-    for batch in batches:
-        assert (batch[1::2] == batch[::2] + 1).all()
-        assert (batch[::2] % 2 == 0).all()
-    again = paired_batches(10, batch_size=4, seed=3, epoch=0)
-    assert all((one == other).all() for one, other in zip(batches, again, strict=True))
-    others = (paired_batches(10, batch_size=4, seed=seed, epoch=epoch) for seed, epoch in ((3, 1), (4, 0)))
-    assert all((np.concatenate(one) != np.concatenate(batches)).any() for one in others)
+def test_both_sides_of_a_text_stand_together():
+    assert both_sides(np.array([3, 0])).tolist() == [6, 7, 0, 1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,11 +44,9 @@ def divisible(table: TokenTable, *, special: Sequence[int]) -> NDArray[np.int64]
     return np.flatnonzero(last - first >= 2)
 
 
-def paired_batches(texts: int, *, batch_size: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
-    """Deal ``batch_size`` texts a batch, each once, in random order: numbers of the rows of both sides of each."""
-    order = np.random.default_rng([seed, epoch, 2]).permutation(texts)
-    sides = np.stack([2 * order, 2 * order + 1], axis=1)
-    return [sides[start : start + batch_size].ravel() for start in range(0, texts, batch_size)]
+def both_sides(texts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
+    """Numbers of the sides of some texts in the table of `halves`, those of a text together, [2 · texts]."""
+    return np.stack([2 * texts, 2 * texts + 1], axis=1).ravel()
 
 
 def _inner(table: TokenTable, special: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from pennyweight.console import Speaker
-from pennyweight.data.halves import divisible, halves, paired_batches
+from pennyweight.data.batches import epoch_batches
+from pennyweight.data.halves import both_sides, divisible, halves
 from pennyweight.errors import InputError
 from pennyweight.pipeline.folder import ACQUAINTED
 from pennyweight.pipeline.stages.contrasting import showing
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.recipe import Objective
 from pennyweight.training.contrastive import contrastive
+from pennyweight.training.feeding import Course
 from pennyweight.training.fit import Fit
 
 _TOGETHER = 64
@@ -80,9 +82,9 @@ def _stage(bench: Workbench, folder: Path) -> Fit:
     )
     bench.prepared = brief.prepared
     fit = brief.fit(folder, prunes=False)
-    course = fit.feeder.course
+    course, whole = fit.feeder.course, first.take(texts)
     cut = [
-        halves(first.take(texts), special=special, generator=np.random.default_rng([course.seed, epoch, 3]))
+        halves(whole, special=special, generator=np.random.default_rng([course.seed, epoch, 3]))
         for epoch in range(course.epochs)
     ]
     feeder = replace(
@@ -90,15 +92,16 @@ def _stage(bench: Workbench, folder: Path) -> Fit:
         table=cut[0].joined(*cut[1:]),
         labels=np.tile(np.repeat(np.arange(len(texts)), 2), course.epochs),
         prefix=None,
-        deal=partial(_deal, len(texts), course.seed),
+        deal=partial(_deal, whole.lengths(), course),
         forward_tokens=sys.maxsize,
     )
     return replace(fit, objective=contrastive(temperature=settings.contrastive_temperature), feeder=feeder)
 
 
-def _deal(texts: int, seed: int, epoch: int) -> list[np.ndarray]:
-    batches = paired_batches(texts, batch_size=_TOGETHER, seed=seed, epoch=epoch)
-    return [2 * texts * epoch + batch for batch in batches]
+def _deal(lengths: np.ndarray, course: Course, epoch: int) -> list[np.ndarray]:
+    """Both sides of each text in one batch, in that epoch's part of the table."""
+    dealt = epoch_batches(lengths, batch_size=course.batch_size, seed=course.seed, epoch=epoch, order=course.order)
+    return [both_sides(len(lengths) * epoch + texts) for texts in dealt]
 
 
 def _changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> dict[str, Tensor]:
