@@ -87,19 +87,6 @@ class TokenTable:
         """The table in which every row is a text of its own."""
         return self if self.starts is None else TokenTable(self.ids, self.offsets, np.diff(self.offsets))
 
-    def first_rows(self) -> TokenTable:
-        """The table of each text's first row alone."""
-        return self if self.starts is None else self.unrolled().take(self.starts[:-1])
-
-    def joined(self, *others: TokenTable) -> TokenTable:
-        """This table and behind it the others, all of one row a text."""
-        tables = (self, *others)
-        return TokenTable(
-            ids=np.concatenate([one.ids for one in tables]),
-            offsets=offsets_of(np.concatenate([np.diff(one.offsets) for one in tables])),
-            full_lengths=np.concatenate([one.full_lengths for one in tables]),
-        )
-
 
 def offsets_of(lengths: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Where pieces laid end to end begin, and the end of the last: [n] → [n + 1]."""

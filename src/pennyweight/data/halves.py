@@ -44,6 +44,20 @@ def divisible(table: TokenTable, *, special: Sequence[int]) -> NDArray[np.int64]
     return np.flatnonzero(last - first >= 2)
 
 
+def first_rows(table: TokenTable) -> TokenTable:
+    """The table of each text's first row alone."""
+    return table if table.starts is None else table.unrolled().take(table.starts[:-1])
+
+
+def end_to_end(tables: Sequence[TokenTable]) -> TokenTable:
+    """Tables of one row a text, one behind the other."""
+    return TokenTable(
+        ids=np.concatenate([one.ids for one in tables]),
+        offsets=offsets_of(np.concatenate([np.diff(one.offsets) for one in tables])),
+        full_lengths=np.concatenate([one.full_lengths for one in tables]),
+    )
+
+
 def both_sides(texts: NDArray[np.integer[Any]]) -> NDArray[np.int64]:
     """Numbers of the sides of some texts in the table of `halves`, those of a text together, [2 · texts]."""
     return np.stack([2 * texts, 2 * texts + 1], axis=1).ravel()

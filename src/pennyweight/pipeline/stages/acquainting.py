@@ -14,7 +14,7 @@ from torch import Tensor
 
 from pennyweight.console import Speaker
 from pennyweight.data.batches import epoch_batches
-from pennyweight.data.halves import both_sides, divisible, halves
+from pennyweight.data.halves import both_sides, divisible, end_to_end, first_rows, halves
 from pennyweight.errors import InputError
 from pennyweight.pipeline.folder import ACQUAINTED
 from pennyweight.pipeline.stages.contrasting import showing
@@ -70,7 +70,7 @@ def _stage(bench: Workbench, folder: Path) -> Fit:
     tokenizer = bench.tokenizer
     special = [one for one in tokenizer.all_special_ids if one != tokenizer.unk_token_id]
     items = np.concatenate([collected.learnt, collected.unlabelled])
-    first = bench.table.take(items).first_rows()
+    first = first_rows(bench.table.take(items))
     texts = divisible(first, special=special)
     if len(texts) < 2:
         raise InputError("unlabelled.contrastive_epochs needs two texts of two words or more; set it to 0")
@@ -89,7 +89,7 @@ def _stage(bench: Workbench, folder: Path) -> Fit:
     ]
     feeder = replace(
         fit.feeder,
-        table=cut[0].joined(*cut[1:]),
+        table=end_to_end(cut),
         labels=np.tile(np.repeat(np.arange(len(texts)), 2), course.epochs),
         prefix=None,
         deal=partial(_deal, whole.lengths(), course),
