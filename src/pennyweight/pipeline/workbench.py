@@ -222,6 +222,10 @@ class Workbench:
             own[name].data.copy_(tensor)
         return replace(self, recipe=recipe, network=network, prepared=None)
 
+    def special_ids(self) -> list[int]:
+        """Ids of the tokens that the tokenizer puts around texts; that of what it does not know is none of them."""
+        return [one for one in self.tokenizer.all_special_ids if one != self.tokenizer.unk_token_id]
+
     def features(self, items: np.ndarray) -> np.ndarray:
         """What the head sees of some of the collected items, [items, hidden]; every process computes all."""
         return compute_features(

@@ -132,11 +132,10 @@ def _loss(objective, features, labels):
     return objective(Answering(), Batch({"input_ids": labels}, labels))
 
 
-def test_halves_of_a_text_draw_together_and_neighbours_are_seen_by_them(make_recipe, texts, monkeypatch, tmp_path):
-    seen, kept, stage = [], {}, self_training.acquaint
+def test_neighbours_by_meaning_are_seen_by_its_adapters(make_recipe, texts, monkeypatch, tmp_path):
+    seen, stage = [], self_training.acquaint
 
     def watched(bench, folder, speaker):
-        kept["bench"] = bench
         stage(bench, folder, speaker)
         items = np.concatenate([bench.collected.unlabelled, bench.collected.learnt])
         seen.append(bench.features(items))
@@ -153,7 +152,7 @@ def test_halves_of_a_text_draw_together_and_neighbours_are_seen_by_them(make_rec
     np.testing.assert_array_equal(*seen)
 
 
-def test_several_windows_several_processes_and_short_texts(make_recipe, texts, stages, tmp_path):
+def test_of_several_windows_the_first_is_cut_and_several_processes_are_refused(make_recipe, texts, stages, tmp_path):
     recipe = make_recipe(
         unlabelled={"source": texts, **STAGE, "contrastive_epochs": 1},
         text={"max_length": 6},
@@ -168,28 +167,31 @@ def test_several_windows_several_processes_and_short_texts(make_recipe, texts, s
     class Two:
         num_processes = 2
 
+    class Untrained:
+        def trainable(self):
+            return {}
+
     class Bench:
-        accelerator = Two()
+        accelerator, network = Two(), Untrained()
 
     Bench.recipe = recipe
     with pytest.raises(InputError, match=r"unlabelled\.contrastive_epochs .* one process"):
         acquainting.acquaint(Bench(), None, Speaker(enabled=False))
 
 
-def test_its_loss_falls(recipe, tmp_path, stages):
-    losses, run = [], acquainting.showing
+def test_its_loss_falls(recipe, tmp_path):
+    losses = []
 
-    def showing(bar):
-        listen = run(bar)
+    class Watching(Speaker):
+        def bar(self, what, total):
+            made = super().bar(what, total)
+            if what == "comparing halves of texts":
+                made.update = lambda done, note: losses.append(float(note.removeprefix("loss ")))
+            return made
 
-        def both(report, progress):
-            losses.append(report.loss)
-            listen(report, progress)
-
-        return both
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(acquainting, "showing", showing)
-        longer = recipe.unlabelled.model_copy(update={"contrastive_epochs": 12})
-        train_quietly(recipe.model_copy(update={"unlabelled": longer}), tmp_path / "out")
+    longer = recipe.unlabelled.model_copy(update={"contrastive_epochs": 12})
+    train_recipe(
+        recipe.model_copy(update={"unlabelled": longer}), tmp_path / "out", speaker=Watching(enabled=False), cpu=True
+    )
+    assert len(losses) == 36
     assert np.mean(losses[-9:]) < np.mean(losses[:9]) - 0.1

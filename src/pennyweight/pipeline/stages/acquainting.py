@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -17,10 +16,9 @@ from pennyweight.data.batches import epoch_batches
 from pennyweight.data.halves import both_sides, divisible, end_to_end, first_rows, halves
 from pennyweight.errors import InputError
 from pennyweight.pipeline.folder import ACQUAINTED
-from pennyweight.pipeline.stages.contrasting import showing
+from pennyweight.pipeline.stages.comparing import compare_texts, comparing
 from pennyweight.pipeline.workbench import Workbench
 from pennyweight.recipe import Objective
-from pennyweight.training.contrastive import contrastive
 from pennyweight.training.feeding import Course
 from pennyweight.training.fit import Fit
 
@@ -35,67 +33,57 @@ def acquaint(bench: Workbench, folder: Path, speaker: Speaker) -> None:
     et al. 2022, Contriever, arXiv 2112.09118): each is cut anew in each epoch. Of a text in several windows the first
     is cut. All networks of the run begin with the adapters that come of it, and see by them which texts are alike.
 
-    The stage keeps its own checkpoint beside the run's, its last one with the end state, so that a resumed run goes on
-    with it or starts from its end.
-
     Args:
         bench: its network's adapters are trained; the head stays as it is.
         folder: where the run keeps what it needs to be resumed.
         speaker: where progress goes.
 
     Raises:
-        InputError: there are several processes, each of which would see its own share of a batch alone; or there are
-            not two texts that can be cut.
-        Interrupted: SIGINT or SIGTERM came; a checkpoint was saved.
+        InputError: there are not two texts that can be cut; and as `compare_texts`.
+        Interrupted: as `compare_texts`.
     """
     if not bench.recipe.unlabelled.contrastive_epochs:
         return
-    if bench.accelerator.num_processes > 1:
-        raise InputError(
-            "unlabelled.contrastive_epochs compares all texts of a batch, so it runs in one process; start one, or set "
-            "unlabelled.contrastive_epochs=0"
-        )
     before = {name: parameter.detach().clone() for name, parameter in bench.network.trainable().items()}
-    (folder / ACQUAINTED).mkdir(parents=True, exist_ok=True)
-    stage = _stage(bench, folder / ACQUAINTED)
-    with speaker.bar("comparing halves of texts", stage.feeder.course.total_steps) as bar:
-        stage.run(showing(bar))
-    course = stage.feeder.course
+    course = compare_texts(
+        bench,
+        folder / ACQUAINTED,
+        speaker,
+        stage=_stage,
+        key="unlabelled.contrastive_epochs",
+        what="comparing halves of texts",
+    )
     speaker.say(f"first stage: {course.items:,} texts cut in two, {course.total_steps:,} steps done")
     bench.begun = _changed(before, bench.network.trainable())
 
 
 def _stage(bench: Workbench, folder: Path) -> Fit:
-    settings, collected = bench.recipe.unlabelled, bench.collected
-    tokenizer = bench.tokenizer
-    special = [one for one in tokenizer.all_special_ids if one != tokenizer.unk_token_id]
+    settings, collected, special = bench.recipe.unlabelled, bench.collected, bench.special_ids()
     items = np.concatenate([collected.learnt, collected.unlabelled])
     first = first_rows(bench.table.take(items))
     texts = divisible(first, special=special)
     if len(texts) < 2:
         raise InputError("unlabelled.contrastive_epochs needs two texts of two words or more; set it to 0")
-    training = bench.recipe.training.model_copy(update={"batch_size": _TOGETHER, "accumulation": 1})
-    # Neither labels nor what teachers said of them: the stage has an objective of its own.
-    recipe = bench.recipe.model_copy(update={"training": training, "objective": Objective()})
-    brief = replace(bench, recipe=recipe, extras={}).briefly(
+    brief = bench.briefly(
         items[texts], epochs=settings.contrastive_epochs, learning_rate=settings.contrastive_learning_rate
     )
-    bench.prepared = brief.prepared
-    fit = brief.fit(folder, prunes=False)
+    training = brief.recipe.training.model_copy(update={"batch_size": _TOGETHER, "accumulation": 1})
+    # Neither labels nor what teachers said of them: the stage has an objective of its own.
+    recipe = brief.recipe.model_copy(update={"training": training, "objective": Objective()})
+    fit = replace(brief, recipe=recipe, extras={}).fit(folder, prunes=False)
     course, whole = fit.feeder.course, first.take(texts)
     cut = [
         halves(whole, special=special, generator=np.random.default_rng([course.seed, epoch, 3]))
         for epoch in range(course.epochs)
     ]
-    feeder = replace(
-        fit.feeder,
+    return comparing(
+        fit,
+        temperature=settings.contrastive_temperature,
         table=end_to_end(cut),
         labels=np.tile(np.repeat(np.arange(len(texts)), 2), course.epochs),
         prefix=None,
         deal=partial(_deal, whole.lengths(), course),
-        forward_tokens=sys.maxsize,
     )
-    return replace(fit, objective=contrastive(temperature=settings.contrastive_temperature), feeder=feeder)
 
 
 def _deal(lengths: np.ndarray, course: Course, epoch: int) -> list[np.ndarray]:

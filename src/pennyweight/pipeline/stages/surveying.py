@@ -103,7 +103,7 @@ class Survey:
         tokenizer = self.bench.tokenizer
         return word_vectors(
             self.bench.table.take(self._items),
-            special=[one for one in tokenizer.all_special_ids if one != tokenizer.unk_token_id],
+            special=self.bench.special_ids(),
             unknown=tokenizer.unk_token_id,
             overlap=self.bench.recipe.windows.overlap,
         )
