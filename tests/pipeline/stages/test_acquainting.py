@@ -176,7 +176,7 @@ def test_of_several_windows_the_first_is_cut_and_several_processes_are_refused(m
 
     Bench.recipe = recipe
     with pytest.raises(InputError, match=r"unlabelled\.contrastive_epochs .* one process"):
-        acquainting.acquaint(Bench(), None, Speaker(enabled=False))
+        acquainting.acquaint(Bench(), tmp_path, Speaker(enabled=False))
 
 
 def test_its_loss_falls(recipe, tmp_path):

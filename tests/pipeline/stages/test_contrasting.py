@@ -80,7 +80,7 @@ def test_the_stage_draws_classes_together_and_leaves_the_head_alone(make_recipe,
     assert torch.equal(head_before, head_after)
 
 
-def test_several_processes_are_refused(make_recipe):
+def test_several_processes_are_refused(make_recipe, tmp_path):
     class Two:
         num_processes = 2
 
@@ -89,7 +89,7 @@ def test_several_processes_are_refused(make_recipe):
         accelerator = Two()
 
     with pytest.raises(InputError, match=r"objective\.contrastive_epochs .* one process"):
-        contrasting.contrast(Bench(), None, Speaker(enabled=False))
+        contrasting.contrast(Bench(), tmp_path, Speaker(enabled=False))
 
 
 def test_it_can_be_judged(contrasted):
