@@ -49,10 +49,10 @@ def test_texts_that_say_what_a_class_is_about_come_after_the_labelled_items(tmp_
 def test_both_ways_are_recipes_within_their_budgets(name, tmp_path):
     row = ROWS[name]
     base = merged(common(tmp_path, tmp_path / "train.parquet", seed=3), row.base)
-    own = {
-        **({"teachers": {"sources": ["t"]}} if row.teacher else {}),
-        **({"unlabelled": {"source": "u"}} if row.texts else {}),
-    }
+    texts = {"unlabelled": {"source": "u"}} if row.texts else {}
+    own = {**({"teachers": {"sources": ["t"]}} if row.teacher else {}), **texts}
+    if row.texts_for_both:
+        base = merged(base, texts)
     for changes in (base, merged(base, merged(row.on, own))):
         recipe = changed(row.recipe, changes)
         assert recipe.training.seed == 3
@@ -126,7 +126,8 @@ def test_both_ways_learn_from_the_same_items_and_are_told_apart(tmp_path, monkey
         assert off.adapters == on.adapters
         assert bool(on.teachers.sources) == bool(row.teacher)
         assert bool(on.unlabelled.source) == bool(row.texts)
-        assert not (off.teachers.sources or off.unlabelled.source)
+        assert off.unlabelled.source == (on.unlabelled.source if row.texts_for_both else None)
+        assert not off.teachers.sources
 
 
 def test_networks_together_are_of_seeds_of_their_own_and_one_classifier(tmp_path, monkeypatch, make_recipe):
