@@ -59,7 +59,7 @@ def adopt(  # noqa: PLR0913, PLR0917 - one for each flag
     if as_json:
         print_json({**described.as_dict(), "folder": None if dry_run else str(out)})
         return
-    plan_table(described.plan)
+    plan_table(described.plan, budgeted=False)
     typer.echo(f"{described.classes} classes" if dry_run else f"classifier: {out}")
 
 

@@ -28,10 +28,10 @@ _WIDTH = 100
 """Columns of a table of scores where no terminal says how many there are: names are not to be cut in a log file."""
 
 
-def plan_table(plan: Plan) -> None:
-    """A plan by kind of matrix, with its sums, its size and its work."""
-    most = "at most " if plan.undecided else ""
-    title = f"{plan.backbone}: {most}{plan.trainable:,} trainable of {plan.budget:,}"
+def plan_table(plan: Plan, *, budgeted: bool = True) -> None:
+    """A plan by kind of matrix, with its sums, its size and its work; without a budget where nobody gave one."""
+    most, of = "at most " if plan.undecided else "", f" of {plan.budget:,}" if budgeted else ""
+    title = f"{plan.backbone}: {most}{plan.trainable:,} trainable{of}"
     table = Table(title=title, title_justify="left")
     for name in ("matrix", "layers"):
         table.add_column(name)
@@ -50,6 +50,8 @@ def plan_table(plan: Plan) -> None:
     console = Console(highlight=False, markup=False)
     console.print(table)
     _plan_remarks(plan, console)
+    if budgeted:
+        _room_remark(plan, console)
 
 
 def _plan_remarks(plan: Plan, console: Console) -> None:
@@ -69,8 +71,11 @@ def _plan_remarks(plan: Plan, console: Console) -> None:
     formats = ", ".join(f"{size_words(size)} in {name}" for name, size in plan.backbone_bytes.items())
     state = "" if plan.optimizer_bytes is None else f" · optimizer {size_words(plan.optimizer_bytes)}"
     console.print(f"in memory: backbone {formats}{state}", soft_wrap=True)
+
+
+def _room_remark(plan: Plan, console: Console) -> None:
     room = plan.budget - plan.trainable
-    if room >= 0:
+    if room >= 0 and not plan.undecided:
         pairs = any(matrix.rank for matrix in plan.matrices)
         largest = f"; largest uniform rank for these matrices: {plan.largest_rank}" if pairs else ""
         console.print(f"within budget, {room:,} to spare{largest}")

@@ -130,6 +130,9 @@ def test_a_description_needs_no_weights(pennyweight, adapter, tiny_roberta, tmp_
     assert told["classes"] == 3
     assert [module["rank"] for module in told["modules"]] == [3] * 4
     assert told["groups"]["head"] + told["groups"]["adapters"] == told["trainable"]
+    _, stdout, _ = pennyweight("adopt", adapter, "--dry-run", "--backbone", bare)
+    assert f": {told['trainable']:,}" in stdout
+    assert not {"budget", "of"} & set(stdout.split()), "nobody gave one"
 
 
 @pytest.mark.parametrize(
