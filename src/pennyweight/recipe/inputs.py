@@ -32,8 +32,8 @@ class Data(Section):
     """Where texts and labels come from."""
 
     source: str = "starter"
-    """`starter`, `hub:<id>[:config]`, or a CSV, TSV, JSONL or Parquet file, also with .gz or .zst behind. A relative path
-    is taken from the current folder."""
+    """`starter`, `hub:<id>[:config]`, or a CSV, TSV, JSONL or Parquet file, also with .gz or .zst behind. A relative
+    path is taken from the current folder."""
     test: str | None = None
     """Source that the finished classifier is judged on; none: the validation split. Its texts never train."""
     text: Names = ("text",)
