@@ -120,7 +120,9 @@ def both(row: Row, data: Path, folder: Path, *, seed: int, quick: bool) -> dict[
         on = merged(on, {"data": {"source": str(with_names(files["labelled"], row.named))}})
     if row.texts:
         texts = {"unlabelled": {"source": str(files["texts"])}}
-        on, base = merged(on, texts), merged(base, texts) if row.texts_for_both else base
+        on = merged(on, texts)
+        if row.texts_for_both:
+            base = merged(base, texts)
     off, truth = predicted(row.recipe, base, folder / "off")
     on = merged(base, on)
     found = together(row, on, folder, data) if row.together > 1 else predicted(row.recipe, on, folder / "on")[0]

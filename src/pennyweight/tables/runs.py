@@ -50,7 +50,7 @@ def plan_table(plan: Plan, *, budgeted: bool = True) -> None:
     console = Console(highlight=False, markup=False)
     console.print(table)
     _plan_remarks(plan, console)
-    if budgeted:
+    if budgeted and not plan.undecided:
         _room_remark(plan, console)
 
 
@@ -75,7 +75,7 @@ def _plan_remarks(plan: Plan, console: Console) -> None:
 
 def _room_remark(plan: Plan, console: Console) -> None:
     room = plan.budget - plan.trainable
-    if room >= 0 and not plan.undecided:
+    if room >= 0:
         pairs = any(matrix.rank for matrix in plan.matrices)
         largest = f"; largest uniform rank for these matrices: {plan.largest_rank}" if pairs else ""
         console.print(f"within budget, {room:,} to spare{largest}")
