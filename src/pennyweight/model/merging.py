@@ -46,8 +46,8 @@ def merge_adapters(
     ``linear`` is the weighted mean of the factors; ``ties`` (Yadav et al. 2023, 2306.01708) prunes them and takes the
     mean of those elements that agree with the majority's sign; ``dare_…`` (Yu et al. 2024, 2311.03099) drops elements
     at random and rescales the rest. These take A and B apart, so that B A holds products of one's B with another's A.
-    ``cat`` is the weighted mean of the updates themselves,
-    exactly, its rank the sum of all; ``svd`` is the nearest to that of a lower rank.
+    ``cat`` is the weighted mean of the updates themselves, exactly, its rank the sum of all; ``svd`` is the nearest to
+    that of a lower rank.
 
     Args:
         config: the contents of the backbone's config.json.
@@ -82,6 +82,11 @@ def merge_adapters(
         svd_full_matrices=False,
         density=density if method in PRUNING else None,
     )
+    return _merged(placed, adapters, method)
+
+
+def _merged(placed: Any, adapters: Sequence[Adapter], method: Method) -> Adapter:
+    """What PEFT made of the adapters on a model."""
     factors = {}
     planned = []
     for matrix in _union(adapters):
