@@ -92,7 +92,8 @@ class Predictor(ABC):
         Args:
             texts: raw texts.
             labels: the true label of each, read as a label column is: names, or integers from the classifier's
-                ``first_label`` on; of several labels a list of such, or a text with the label separator between them.
+                ``first_label`` on, unless its labels were discovered; of several labels a list of such, or a text with
+                the label separator between them.
             resamples: bootstrap resamples behind the intervals of F1.
 
         Raises:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from decimal import Decimal
 
+import numpy as np
 import pytest
 
 from pennyweight.data.labels import LabelEncoder, canonical, discover, listed
@@ -109,3 +110,23 @@ def test_discovered_names_encode_every_value_they_came_from():
 
 def test_long_lists_are_cut():
     assert listed([f"intent {number}" for number in range(77)]).endswith("intent 11, … 77 in all")
+
+
+def test_integers_mean_no_discovered_name():
+    encoder = LabelEncoder(("Business", "Sports"), first_label=None)
+    assert encoder.encode("Sports", where="x") == 1
+    with pytest.raises(InputError, match=r"no order.*--map 1=Business"):
+        encoder.encode(1, where="x")
+
+
+def test_discovered_integers_mean_themselves_however_they_are_written():
+    encoder = LabelEncoder(("1", "2"), first_label=None)
+    assert [encoder.encode(value, where="x") for value in (1, 2.0, "2", True)] == [0, 1, 1, 0]
+    with pytest.raises(InputError, match="none of the known ones"):
+        encoder.encode(0, where="x")
+
+
+def test_numbers_of_numpy_are_numbers():
+    assert canonical(np.int64(3)) == 3
+    assert type(canonical(np.int64(3))) is int
+    assert canonical(np.float32(3)) == 3

@@ -32,8 +32,8 @@ class Schema:
     """Label column; none: the data has no labels, or they are of no interest."""
     labels: tuple[str, ...] | None = None
     """Label names in index order; none: not known yet."""
-    first_label: int = 0
-    """Integer that stands for the first of `labels` in the data."""
+    first_label: int | None = 0
+    """Integer that stands for the first of `labels` in the data; none: integers stand for none of them."""
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with a row whose text is empty or no text, or whose label is missing."""
     mapping: Mapping[str, str] | None = None

@@ -51,7 +51,7 @@ def canonical_set(value: Any, separator: str = SEPARATOR) -> tuple[int | str, ..
 class LabelSetEncoder:
     """Sets of class indices, for items with any number of labels."""
 
-    def __init__(self, names: Sequence[str], first_label: int = 0, separator: str = SEPARATOR) -> None:
+    def __init__(self, names: Sequence[str], first_label: int | None = 0, separator: str = SEPARATOR) -> None:
         """Read labels as `LabelEncoder` does, several at a time.
 
         Raises:

@@ -8,6 +8,8 @@ from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from typing import Any
 
+import numpy as np
+
 from pennyweight.errors import InputError
 
 _WHOLE = re.compile(r"-?(?:0|[1-9][0-9]{0,17})(?=(?:\.0+)?$)")
@@ -18,11 +20,13 @@ def canonical(value: Any) -> int | str | None:
     """Bring a label to one of three forms: an integer, a name, or None where there is no label.
 
     Whole numbers are integers, however they are written (3, 3.0, "3", "3.0"); booleans are the names "False" and
-    "True"; strings lose the white space around them; null, NaN and empty strings are no label.
+    "True"; NumPy's scalars are what they hold; strings lose the white space around them; null, NaN and empty strings
+    are no label.
 
     Raises:
         TypeError: the value can be no label: a list, an object, a broken number, half of a surrogate pair.
     """
+    value = value.item() if isinstance(value, np.generic) else value
     if value is None or (isinstance(value, float | Decimal) and math.isnan(value)):
         return None
     if isinstance(value, bool):
@@ -43,10 +47,10 @@ class LabelEncoder:
     """Class indices for labels given as names or as integers.
 
     A value that is itself one of the names means that name; otherwise an integer means the class that many places
-    after ``first_label``.
+    after ``first_label``. Without one it means nothing: names that were discovered are in an order of their own.
     """
 
-    def __init__(self, names: Sequence[str], first_label: int = 0) -> None:
+    def __init__(self, names: Sequence[str], first_label: int | None = 0) -> None:
         if len(set(names)) != len(names) or not all(name.strip() for name in names):
             raise InputError(f"label names must be distinct and not empty, these are not: {listed(names)}")
         self.names = tuple(names)
@@ -77,14 +81,23 @@ class LabelEncoder:
         if index is not None:
             return index
         number = int(value) if isinstance(value, bool) else label
-        if isinstance(number, int) and 0 <= number - self.first_label < len(self.names):
-            return number - self.first_label
+        if self.first_label is None:
+            index = self._numbers.get(str(number))
+        elif isinstance(number, int) and 0 <= number - self.first_label < len(self.names):
+            index = number - self.first_label
+        if index is not None:
+            return index
         raise InputError(f"{where}: {self._refusal(value)}{self._hint(label)}")
 
     def _refusal(self, value: Any) -> str:
         return f"label {shorten(value)} is none of the known ones: {listed(self.names)}"
 
     def _hint(self, label: int | str) -> str:
+        if self.first_label is None and isinstance(label, int) and not all(map(_WHOLE.match, self.names)):
+            return (
+                f"; these names were found in the data and are in no order, so that a number means none of them: say "
+                f"which it means (evaluate: --map {label}={_clipped(self.names[0])}; train: --set data.labels=…)"
+            )
         if self.first_label == 0 and label == len(self.names):
             return "; where the data counts its classes from 1: --set data.first_label=1"
         if self.first_label == 1 and label == 0:

@@ -85,7 +85,8 @@ class ColumnsRecord(Part):
 
     columns: Annotated[tuple[Name, ...], Field(min_length=1)]
     label_column: Name
-    first_label: int = Field(ge=0)
+    first_label: Annotated[int, Field(ge=0)] | None
+    """Integer that stands for the first label; none where labels were discovered, whose order says nothing."""
     label_separator: Name = "|"
     """What stands between the labels of an item where they are written as one text; of several labels per item."""
 

@@ -205,7 +205,7 @@ def schema_of(data: Data, *, labels: tuple[str, ...] | None = None) -> Schema:
         text=data.text,
         label=data.label,
         labels=names,
-        first_label=data.first_label,
+        first_label=data.first_counted,
         on_bad_row=data.on_bad_row,
         several=data.task == "multi-label",
         separator=data.label_separator,

@@ -211,7 +211,7 @@ def _text_record(recipe: Recipe) -> TextRecord:
     return TextRecord(
         columns=recipe.data.text,
         label_column=recipe.data.label,
-        first_label=recipe.data.first_label,
+        first_label=recipe.data.first_counted,
         cleaning=recipe.text.cleaning,
         max_length=recipe.text.max_length,
         add_prefix_space=recipe.text.add_prefix_space,

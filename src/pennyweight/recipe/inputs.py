@@ -59,6 +59,11 @@ class Data(Section):
     on_bad_row: Literal["stop", "skip"] = "stop"
     """What to do with an empty text or a missing label: stop and name the rows, or skip them and say how many."""
 
+    @property
+    def first_counted(self) -> int | None:
+        """`first_label`, where labels are in an order that the user gave; none where they are discovered."""
+        return None if self.labels == "auto" else self.first_label
+
 
 class Text(Section):
     """From raw text to tokens."""
