@@ -181,6 +181,17 @@ def test_no_texts_at_all(classifier):
     assert classifier.predict([]) == []
     with pytest.raises(InputError):
         classifier.evaluate([], [])
+    with pytest.raises(InputError, match="the labels end after 1: give one label for every text"):
+        classifier.evaluate(iter(TEXTS[:2]), iter(["orchard"]))
+    with pytest.raises(InputError, match="the texts end after 0"):
+        classifier.evaluate(iter(()), iter(["orchard"]))
+    with pytest.raises(InputError, match="give a list of texts and a list of labels"):
+        classifier.evaluate("seven b", "orchard")
+
+
+def test_a_precision_that_there_is_not_is_refused(trained):
+    with pytest.raises(InputError, match=r"precision = 'fp16': give one of auto, fp32, bf16, int8, nf4"):
+        Classifier.load(trained, precision="fp16")
 
 
 def test_one_text_instead_of_a_list_is_refused(classifier):

@@ -3,6 +3,7 @@ from __future__ import annotations
 from importlib import resources
 from pathlib import Path
 
+import numpy as np
 import pydantic
 import pytest
 
@@ -187,6 +188,9 @@ def test_the_functions_take_paths(tmp_path):
     assert plan(path) == plan(str(path)) == plan(load_recipe(path))
     assert plan(path, adapters={"rank": 3}).trainable > plan(path).trainable
     assert changed(path, {"data": {"source": tmp_path / "my.csv"}}).data.source == str(tmp_path / "my.csv")
+    assert changed(path, {"adapters": {"rank": np.int64(3)}}).adapters.rank == 3
+    with pytest.raises(InputError, match="rank"):
+        changed(path, {"adapters": {"rank": True}})
 
 
 @pytest.mark.parametrize("keys", [3, None, "epochs=3", [("epochs", 3)]])

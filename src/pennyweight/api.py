@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, overload
 
@@ -108,7 +109,7 @@ def compare(
     from pennyweight.pipeline.judging.comparing import compare_sources
 
     return compare_sources(
-        classifiers,
+        _listed(classifiers),
         None if data is None else str(data),
         opener=_open,
         text=_names(text),
@@ -146,7 +147,7 @@ def audit(
 
     opened = _open(Path(classifier))
     schema = schema_of_card(opened.manifest, text=_names(text), label=label, mapping=mapping)
-    return audit_source(opened, str(data), schema=schema, conditions=conditions, seed=seed)
+    return audit_source(opened, str(data), schema=schema, conditions=_names(conditions), seed=seed)
 
 
 def choose(
@@ -177,11 +178,11 @@ def choose(
 
     maps = {source: dict(one) for source, one in (mappings or {}).items()}
     return choose_classifier(
-        classifiers,
-        [(str(source), maps.get(str(source))) for source in data],
+        _listed(classifiers),
+        [(str(source), maps.get(str(source))) for source in _listed(data)],
         opener=_open,
         rule=Rule(by, metric, weights),
-        conditions=conditions,
+        conditions=_names(conditions),
     )
 
 
@@ -189,6 +190,11 @@ def _open(folder: Path) -> Predictor:
     from pennyweight.opening import load
 
     return load(folder)
+
+
+def _listed(one_or_more: str | Path | Sequence[str | Path]) -> list[str | Path]:
+    """Paths or names; a single one may be given by itself."""
+    return [one_or_more] if isinstance(one_or_more, str | Path) else list(one_or_more)
 
 
 def _names(columns: Sequence[str] | None) -> tuple[str, ...] | None:
@@ -207,6 +213,12 @@ def changed(recipe: str | Path | Recipe, changes: Mapping[str, Mapping[str, Any]
     for section, keys in changes.items():
         if not isinstance(keys, Mapping):
             raise InputError(f'{section}={keys!r:.60}: a section is changed by key, such as training={{"epochs": 5}}')
-        plain = {key: str(value) if isinstance(value, PurePath) else value for key, value in keys.items()}
-        table[section] = {**table.get(section, {}), **plain}
+        table[section] = {**table.get(section, {}), **{key: _plain(value) for key, value in keys.items()}}
     return build_recipe(table)
+
+
+def _plain(value: Any) -> Any:
+    """A value as TOML would hold it: a path as text, NumPy's whole numbers as Python's."""
+    if isinstance(value, PurePath):
+        return str(value)
+    return value if isinstance(value, int) or not isinstance(value, Integral) else int(value)

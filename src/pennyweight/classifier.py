@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from pennyweight.card import model_card
 from pennyweight.data.augmentation import Augmenter, Synonyms, no_synonyms
 from pennyweight.data.batches import TokenTable, tokenise
 from pennyweight.data.cleaning import clean
-from pennyweight.errors import InputError
+from pennyweight.errors import InputError, require_one_of
 from pennyweight.evaluation.averaging import average_copies
 from pennyweight.files import write_bytes, write_text
 from pennyweight.manifest import (
@@ -82,8 +82,9 @@ class Classifier(Predictor):
                 ``nf4``: they are kept in 4 bits, which saves memory and no time.
 
         Raises:
-            InputError: not a classifier folder, a newer format, damaged or altered weights, a backbone whose width or
-                digest is not that of training, a device that this machine does not have, or one without fast int8.
+            InputError: no such precision, not a classifier folder, a newer format, damaged or altered weights, a
+                backbone whose width or digest is not that of training, a device that this machine does not have, or one
+                without fast int8.
             RunError: the Hub cannot be reached.
         """
         from pennyweight.model.backbone import find_backbone, load_tokenizer
@@ -91,6 +92,8 @@ class Classifier(Predictor):
         from pennyweight.model.quantising import require_int8
 
         path = Path(folder)
+        if precision is not None:
+            require_one_of("precision", precision, get_args(LoadPrecision))
         if device is None and precision == "int8":
             device = "cpu"
         chosen = None if device is None else named_device(device)

@@ -5,6 +5,8 @@ The command line prints the message alone and exits with ``exit_code``; a traceb
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 
 class PennyweightError(Exception):
     """Root of every error that is meant for the user: a run that was refused or that failed (exit code 1)."""
@@ -30,3 +32,9 @@ class Interrupted(PennyweightError):  # noqa: N818 - not an error: the user aske
     """A run was asked to stop, by Ctrl-C or SIGTERM, and has saved what it can be gone on with from (exit code 130)."""
 
     exit_code = 130
+
+
+def require_one_of(name: str, value: str, known: Collection[str]) -> None:
+    """Raises InputError where a word is none of those that are known."""
+    if value not in known:
+        raise InputError(f"{name} = {value!r:.60}: give one of {', '.join(known)}")

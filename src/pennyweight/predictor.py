@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence, Sized
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import numpy as np
@@ -101,8 +102,10 @@ class Predictor(ABC):
         """
         if isinstance(texts, Sized) and isinstance(labels, Sized) and len(texts) != len(labels):
             raise InputError(f"{len(texts)} texts but {len(labels)} labels: give one label for every text")
+        if isinstance(texts, str) or isinstance(labels, str):
+            raise InputError("give a list of texts and a list of labels: evaluate([text], [label])")
         metrics = Streaming(self.labels, self.decision, resamples=resamples)
-        for window in windows(zip(texts, labels, strict=True), WINDOW):
+        for window in windows(_paired(texts, labels), WINDOW):
             truth = self._encoded([label for _, label in window])
             metrics.update(self.logits([text for text, _ in window]), truth)
         return metrics.result()
@@ -124,6 +127,16 @@ def _known(label: T | None) -> T:
     if label is None:
         raise InputError("labels: one is missing; give a label for every text")
     return label
+
+
+def _paired(texts: Iterable[str], labels: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    """Each text with its label; raises InputError where one of the streams ends before the other."""
+    ended = object()
+    for number, (text, label) in enumerate(zip_longest(texts, labels, fillvalue=ended)):
+        if text is ended or label is ended:
+            which = "texts" if text is ended else "labels"
+            raise InputError(f"the {which} end after {number:,}: give one label for every text")
+        yield text, label  # type: ignore[misc]
 
 
 def checked_texts(texts: Iterable[str]) -> Iterator[str]:

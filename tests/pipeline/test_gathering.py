@@ -75,6 +75,10 @@ def test_the_limit_counts_rows(gathered):
 def test_texts_that_are_all_known_are_refused(gathered):
     with pytest.raises(InputError, match="holds no text that is not in the labelled data already"):
         gathered([LABELLED[0][0]])
+    with pytest.raises(InputError, match="holds no text that is not in the test data already"):
+        gathered([OTHERS[0][0]])
+    with pytest.raises(InputError, match="holds no text that is not in the labelled or test data already"):
+        gathered([OTHERS[0][0], LABELLED[0][0]])
 
 
 def test_empty_texts_stop_the_run(gathered):

@@ -89,7 +89,10 @@ def gather(recipe: Recipe, collected: Collected) -> tuple[Collected, Gathered | 
     leaked = np.setdiff1d(in_test(recipe, cleaned, collected.label_names), known)
     new = np.setdiff1d(distinct, np.union1d(known, leaked))
     if not len(new):
-        raise InputError(f"unlabelled.source: {chosen.source} holds no text that is not in the labelled data already")
+        there = [where for where, found in (("labelled", known), ("test", leaked)) if len(found)]
+        raise InputError(
+            f"unlabelled.source: {chosen.source} holds no text that is not in the {' or '.join(there)} data already"
+        )
     unwanted = find_unwanted([cleaned[i] for i in new.tolist()], **asked_of(recipe.filter))
     kept = np.delete(new, np.concatenate([np.array([], dtype=np.int64), *(one.items for one in unwanted)])).tolist()
     if not kept:

@@ -105,8 +105,8 @@ def train_seeds(
         Interrupted: Ctrl-C or SIGTERM; a checkpoint was saved.
     """
     folder, first = Path(out), recipe.training.seed
-    if seeds < 2:
-        raise InputError(f"--seeds {seeds}: give two or more; a single run takes no --seeds")
+    if not isinstance(seeds, int) or seeds < 2:
+        raise InputError(f"--seeds {seeds!r:.60}: give two or more; a single run takes no --seeds")
     if first + seeds - 1 > _LAST_SEED:
         raise InputError(f"--seeds {seeds}: from training.seed = {first} on they run beyond {_LAST_SEED}")
     check_seeds_folder(folder, resume=resume)

@@ -226,5 +226,5 @@ def _require_finite(report: StepReport) -> None:
     if not math.isfinite(report.loss):
         raise RunError(
             f"the loss became {report.loss} at step {report.step + 1}: training diverged; lower the learning rate "
-            f"(--set training.learning_rate=…) or lengthen the warm-up"
+            f"(--set training.learning_rate=…) or lengthen the warm-up, and begin anew in another folder"
         )

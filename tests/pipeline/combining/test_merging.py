@@ -239,6 +239,13 @@ def test_that_texts_were_read_otherwise_is_said(trained, make_recipe, task, tmp_
         f"texts are read as {trained} reads them; the others were trained with another cleaning, max_length"
     ]
     assert notes_on_reading([trained, trained], [tmp_path]) == []
+    copied = tmp_path / "copied"
+    shutil.copytree(trained, copied)
+    manifest = json.loads((copied / "classifier.json").read_text())
+    (copied / "classifier.json").write_text(json.dumps({**manifest, "copies": {"count": 3}}))
+    assert notes_on_reading([copied, trained], [tmp_path]) == [
+        f"texts are read as {copied} reads them; the others were trained with another number of altered copies"
+    ]
     assert notes_on_reading([other, task], [tmp_path / "one", tmp_path / "two"]) == []
 
 

@@ -97,6 +97,8 @@ def test_what_cannot_be_chosen_by_is_refused(trained, seeded, sources):
         (two, {"rule": Rule("weighted", weights={"clean": float("nan")})}, "at least 0"),
         (two, {"rule": Rule("weighted", weights=dict.fromkeys(sources, 0.0))}, "all weights are 0"),
         (two, {"conditions": ("rain",)}, "no condition 'rain'"),
+        (two, {"rule": Rule("wurst")}, "by = 'wurst': give one of worst, mean, weighted"),
+        (two, {"rule": Rule(metric="macro-f1")}, "metric = 'macro-f1': give one of accuracy, macro_f1"),
     ):
         with pytest.raises(InputError, match=message):
             chosen(paths, sources, **options)
@@ -108,9 +110,13 @@ def test_from_python(trained, seeded, sources):
     choice = pennyweight.choose([trained, seeded], sources, conditions=["lower"], mappings={sources[1]: MAP}, by="mean")
     expected = chosen([trained, seeded], sources, conditions=("lower",), rule=Rule("mean"))
     assert [one.cells for one in choice.candidates] == [one.cells for one in expected.candidates]
+    alone = pennyweight.choose([trained, seeded], sources[0], conditions=["lower"], by="mean")
+    assert alone.cells == choice.cells[:2]
+    with pytest.raises(InputError, match="nothing to compare with"):
+        pennyweight.compare(trained, sources[0])
     comparison = pennyweight.compare([trained, seeded], sources[1], mapping=MAP)
     assert comparison.unmapped == {"weather": 1}
-    audit = pennyweight.audit(trained, sources[0], conditions=["lower"], text="text")
+    audit = pennyweight.audit(trained, sources[0], conditions="lower", text="text")
     assert [one.name for one in audit.conditions] == ["lower"]
     assert audit.metrics.accuracy == opener(trained).evaluate(*zip(*ROWS, strict=True)).accuracy
 

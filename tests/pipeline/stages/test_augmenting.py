@@ -177,3 +177,14 @@ def test_a_run_of_all_of_this_is_gone_on_with_exactly(make_recipe, tmp_path):
     other = make_recipe(augmentation={"copies": 2})
     with pytest.raises(InputError, match="begun with another recipe"):
         train_quietly(other, tmp_path / "halved", resume=True)
+
+
+def test_copies_with_nothing_to_alter_are_counted(make_recipe, tmp_path, capsys):
+    rows = [(f"{'苹果' * (number + 1)}", "orchard") for number in range(6)] + [
+        (f"seven b {n}", "harbour") for n in range(6)
+    ]
+    source = str(write_csv(tmp_path / "unspaced.csv", rows))
+    data = {"source": source, "validation": 0, "labels": "auto"}
+    recipe = make_recipe(data=data, augmentation={"copies": 1, "operations": ["swap"]})
+    add_copies(recipe, collect(recipe), Speaker())
+    assert "12 altered copies of 12 training items; 6 are like their texts" in capsys.readouterr().err

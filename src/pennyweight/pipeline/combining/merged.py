@@ -39,8 +39,10 @@ class Judged:
 
 def notes_on_reading(before: Sequence[Path], after: Sequence[Path]) -> list[str]:
     """One line where classifiers that became one had cleaned or cut texts in different ways."""
-    ways = [read_manifest(folder).text for folder in before]
-    keys = [key for key in _READING if len({getattr(way, key) for way in ways}) > 1]
+    manifests = [read_manifest(folder) for folder in before]
+    keys = [key for key in _READING if len({getattr(one.text, key) for one in manifests}) > 1]
+    if len({one.copies for one in manifests}) > 1:
+        keys.append("number of altered copies")
     if len(after) > 1 or not keys:
         return []
     return [f"texts are read as {before[0]} reads them; the others were trained with another {listed(keys)}"]

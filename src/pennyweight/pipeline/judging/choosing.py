@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import numpy as np
 
-from pennyweight.errors import InputError
+from pennyweight.errors import InputError, require_one_of
 from pennyweight.evaluation.choice import By, Cell, Choice, choose
 from pennyweight.evaluation.comparison import Bench, Metric
 from pennyweight.evaluation.perturbations import Perturbation
@@ -65,9 +65,12 @@ def choose_classifier(
         resamples: bootstrap resamples.
 
     Raises:
-        InputError: fewer than two classifiers, a data set given twice, or anything of it that cannot be used.
+        InputError: fewer than two classifiers, a data set given twice, a rule that is not known, or anything of it that
+            cannot be used.
     """
     rule, columns = rule or Rule(), columns or Columns()
+    require_one_of("by", rule.by, get_args(By))
+    require_one_of("metric", rule.metric, get_args(Metric))
     check_conditions(conditions)
     sources, asked = [source for source, _ in fields], conditions if conditions is not None else CONDITIONS
     _cells(sources, [CLEAN, *asked], rule)  # before anything is opened

@@ -41,7 +41,9 @@ def add_copies(recipe: Recipe, collected: Collected, speaker: Speaker) -> Collec
     kept = np.setdiff1d(np.arange(len(texts)), leaked)
     if not len(kept):
         return collected
-    speaker.say(f"data: {len(kept):,} altered copies of {len(items):,} training items{source}")
+    same = sum(texts[index].split() == collected.cleaned[origin[index]].split() for index in kept.tolist())
+    unaltered = f"; {same:,} are like their texts, in which there was nothing to alter" if same else ""
+    speaker.say(f"data: {len(kept):,} altered copies of {len(items):,} training items{source}{unaltered}")
     return _with_copies(collected, [texts[index] for index in kept.tolist()], origin[kept])
 
 
